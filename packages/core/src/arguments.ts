@@ -1,0 +1,189 @@
+import { byteLength } from "./bytes.ts";
+import type { Limits } from "./ports/backend.ts";
+import type { CallOptions, Condition, Operation, Selection, Txn } from "./ports/kv.ts";
+
+/**
+ * What a caller gave, made readable and short for a message. Only names, numbers and types are shown, never contents:
+ * a value may be a secret.
+ */
+function given(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
+  if (typeof value === "number" || typeof value === "boolean" || value == null) return String(value);
+  if (typeof value === "bigint") return `${value}n`;
+  if (typeof value === "object") return `an object of type ${value.constructor?.name ?? "null prototype"}`;
+  return `a ${typeof value}`;
+}
+
+export function wrongType(argument: string, value: unknown, allowed: string): TypeError {
+  return new TypeError(`${argument} must be ${allowed}, not ${given(value)}`);
+}
+
+export function outOfRange(argument: string, value: unknown, allowed: string): RangeError {
+  return new RangeError(`${argument} must be ${allowed}, not ${given(value)}`);
+}
+
+/** A string that every store can hold. */
+export function checkText(argument: string, value: unknown): asserts value is string {
+  if (typeof value !== "string") throw wrongType(argument, value, "a string");
+  if (!value.isWellFormed()) throw outOfRange(argument, value, "well-formed Unicode, without lone surrogates");
+  if (value.includes("\0")) throw outOfRange(argument, value, "text without NUL");
+}
+
+/** The name of a lock, an election, a service: any non-empty text. */
+export function checkName(argument: string, value: unknown): asserts value is string {
+  checkText(argument, value);
+  if (value === "") throw outOfRange(argument, value, "a name of at least one character");
+}
+
+export function checkMs(argument: string, value: unknown, mostMs: number = 2 ** 31 - 1): asserts value is number {
+  if (typeof value !== "number") throw wrongType(argument, value, "a number of milliseconds");
+  if (!(value > 0 && value <= mostMs))
+    throw outOfRange(argument, value, `more than 0 and at most ${mostMs} milliseconds`);
+}
+
+/** An options object with only the named options; a misspelt one must not silently do nothing. */
+export function checkOptions(call: string, options: unknown, allowed: readonly string[]): void {
+  if (options === undefined) return;
+  if (typeof options !== "object" || options === null) throw wrongType(`the options of ${call}`, options, "an object");
+  for (const name of Object.keys(options)) {
+    if (!allowed.includes(name)) {
+      throw new TypeError(`${call} has no option ${given(name)}; it takes ${allowed.join(", ")}`);
+    }
+  }
+  const { signal, timeoutMs } = options as CallOptions;
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw wrongType(`signal of ${call}`, signal, "an AbortSignal");
+  if (timeoutMs !== undefined) checkMs(`timeoutMs of ${call}`, timeoutMs);
+}
+
+export const callOptions: readonly string[] = ["signal", "timeoutMs"];
+export const selectionOptions: readonly string[] = ["order", "limit", "createdBefore", "startAfter", "keysOnly"];
+
+/** A key: a non-empty text of bounded length. */
+export function checkKey(argument: string, value: unknown, limits: Limits): asserts value is string {
+  checkName(argument, value);
+  checkKeyBytes(argument, value, limits);
+}
+
+/** A prefix may be empty: everything. */
+export function checkPrefix(argument: string, value: unknown, limits: Limits): asserts value is string {
+  checkText(argument, value);
+  checkKeyBytes(argument, value, limits);
+}
+
+function checkKeyBytes(argument: string, value: string, limits: Limits): void {
+  const bytes = byteLength(value);
+  if (bytes > limits.maxKeyBytes) {
+    throw new RangeError(`${argument} must be at most ${limits.maxKeyBytes} bytes of UTF-8, not ${bytes}`);
+  }
+}
+
+export function checkSelection(argument: string, selection: Selection): void {
+  const { order, limit, createdBefore, startAfter, keysOnly } = selection;
+  if (order !== undefined && !["key", "oldest", "newest"].includes(order)) {
+    throw outOfRange(`order of ${argument}`, order, '"key", "oldest" or "newest"');
+  }
+  if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0)) {
+    throw outOfRange(`limit of ${argument}`, limit, "a positive whole number");
+  }
+  if (createdBefore !== undefined) checkRevision(`createdBefore of ${argument}`, createdBefore);
+  if (startAfter !== undefined) {
+    checkText(`startAfter of ${argument}`, startAfter);
+    if (order !== undefined && order !== "key")
+      throw outOfRange(`order of ${argument}`, order, '"key" with startAfter');
+  }
+  if (keysOnly !== undefined && typeof keysOnly !== "boolean")
+    throw wrongType(`keysOnly of ${argument}`, keysOnly, "a boolean");
+}
+
+function checkRevision(argument: string, value: unknown): void {
+  if (typeof value !== "bigint") throw wrongType(argument, value, "a revision, which is a bigint");
+}
+
+const conditionFields: readonly string[] = ["key", "exists", "created", "modified", "prefix", "empty"];
+
+function checkCondition(argument: string, condition: Condition, limits: Limits): void {
+  if (typeof condition !== "object" || condition === null) throw wrongType(argument, condition, "a condition");
+  checkOptions(argument, condition, conditionFields);
+  if ("prefix" in condition) {
+    checkPrefix(`prefix of ${argument}`, condition.prefix, limits);
+    if (condition.empty !== true) throw wrongType(`empty of ${argument}`, condition.empty, "true");
+    return;
+  }
+  checkKey(`key of ${argument}`, condition.key, limits);
+  if ("exists" in condition) {
+    if (typeof condition.exists !== "boolean") throw wrongType(`exists of ${argument}`, condition.exists, "a boolean");
+  } else if ("created" in condition) checkRevision(`created of ${argument}`, condition.created);
+  else checkRevision(`modified of ${argument}`, condition.modified);
+}
+
+/** The bytes an operation adds to its transaction. */
+function checkOperation(argument: string, operation: Operation, limits: Limits): number {
+  if (typeof operation !== "object" || operation === null) throw wrongType(argument, operation, "an operation");
+  if ("put" in operation) {
+    checkOptions(argument, operation, ["put", "value", "lease"]);
+    checkKey(`put of ${argument}`, operation.put, limits);
+    if (!(operation.value instanceof Uint8Array))
+      throw wrongType(`value of ${argument}`, operation.value, "a Uint8Array");
+    if (operation.value.length > limits.maxValueBytes) {
+      throw new RangeError(
+        `value of ${argument} must be at most ${limits.maxValueBytes} bytes, not ${operation.value.length}`,
+      );
+    }
+    if (operation.lease !== undefined && typeof operation.lease?.id !== "string") {
+      throw wrongType(`lease of ${argument}`, operation.lease, "a lease granted by this backend");
+    }
+    return byteLength(operation.put) + operation.value.length;
+  }
+  if ("delete" in operation) {
+    checkOptions(argument, operation, ["delete"]);
+    checkKey(`delete of ${argument}`, operation.delete, limits);
+    return byteLength(operation.delete);
+  }
+  if ("get" in operation) {
+    checkOptions(argument, operation, ["get"]);
+    checkKey(`get of ${argument}`, operation.get, limits);
+    return byteLength(operation.get);
+  }
+  if (!("list" in operation)) throw wrongType(argument, operation, "a put, a delete, a get or a list");
+  checkOptions(argument, operation, ["list", ...selectionOptions]);
+  checkPrefix(`list of ${argument}`, operation.list, limits);
+  checkSelection(argument, operation);
+  return byteLength(operation.list);
+}
+
+/** Refuses a transaction that some store would refuse, before any of it is sent. */
+export function checkTxn(txn: Txn, limits: Limits): void {
+  if (typeof txn !== "object" || txn === null)
+    throw wrongType("txn", txn, "an object with then, and perhaps if and else");
+  checkOptions("a transaction", txn, ["if", "then", "else"]);
+  const branches = { if: txn.if ?? [], then: txn.then, else: txn.else ?? [] };
+  for (const [name, items] of Object.entries(branches)) {
+    if (!Array.isArray(items)) throw wrongType(`txn.${name}`, items, "an array");
+    if (items.length > limits.maxOperations) {
+      throw new RangeError(`txn.${name} must have at most ${limits.maxOperations} items, not ${items.length}`);
+    }
+  }
+  branches.if.forEach((condition, index) => void checkCondition(`txn.if[${index}]`, condition, limits));
+  let bytes = 0;
+  const written = new Set<string>();
+  const leases = new Set<string>();
+  branches.then.forEach((operation, index) => {
+    bytes += checkOperation(`txn.then[${index}]`, operation, limits);
+    const key = "put" in operation ? operation.put : "delete" in operation ? operation.delete : undefined;
+    if (key !== undefined) {
+      if (written.has(key))
+        throw new RangeError(`txn.then[${index}] must write a key of its own; ${given(key)} is written twice`);
+      written.add(key);
+    }
+    if ("put" in operation && operation.lease) leases.add(operation.lease.id);
+  });
+  branches.else.forEach((read, index) => {
+    checkOperation(`txn.else[${index}]`, read, limits);
+    if ("put" in read || "delete" in read)
+      throw new TypeError(`txn.else[${index}] must be a get or a list; only then may write`);
+  });
+  if (leases.size > 1) throw new RangeError(`txn.then must attach at most one lease, not ${leases.size}`);
+  if (bytes > limits.maxTxnBytes)
+    throw new RangeError(`txn.then must be at most ${limits.maxTxnBytes} bytes, not ${bytes}`);
+}

@@ -1,0 +1,15 @@
+/** What the author of a backend needs: the ports, the checks that stand before every adapter, and a few helpers. */
+export { checkMs, checkOptions, checkText, outOfRange, wrongType } from "./arguments.ts";
+export { backoffMs } from "./backoff.ts";
+export { byteLength, decode, encode, noBytes } from "./bytes.ts";
+export { checked } from "./checked.ts";
+export { CoordinationError, type ErrorCode, isCoordinationError } from "./errors.ts";
+export type * from "./ports/backend.ts";
+export { portableLimits } from "./ports/backend.ts";
+export { type Clock, elapsedMs, type Instant, instant, systemClock } from "./ports/clock.ts";
+export type * from "./ports/kv.ts";
+export type * from "./ports/leases.ts";
+export type * from "./ports/watches.ts";
+export { scoped } from "./scoped.ts";
+export { abortable, linkSignals, sleep } from "./signals.ts";
+export { WatchFeed } from "./watch-feed.ts";

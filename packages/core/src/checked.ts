@@ -1,0 +1,110 @@
+import {
+  callOptions,
+  checkKey,
+  checkMs,
+  checkOptions,
+  checkPrefix,
+  checkSelection,
+  checkTxn,
+  selectionOptions,
+} from "./arguments.ts";
+import { CoordinationError } from "./errors.ts";
+import type { Backend } from "./ports/backend.ts";
+import type { CallOptions, Commit, Entry, KV, Listing, ListOptions, Txn } from "./ports/kv.ts";
+import type { GrantOptions, Lease, Leases } from "./ports/leases.ts";
+import type { Watch, Watches, WatchRange } from "./ports/watches.ts";
+
+/**
+ * Stands before every adapter, so that an adapter sees only arguments that make sense, no call on an aborted signal or
+ * after close, and one dispose. Bad arguments reject with `TypeError` or `RangeError`, calls after close with `CLOSED`.
+ */
+export function checked(adapter: Backend): Backend {
+  return new CheckedBackend(adapter);
+}
+
+class CheckedBackend implements Backend {
+  readonly kv: KV;
+  readonly leases: Leases;
+  readonly watches: Watches;
+  readonly #adapter: Backend;
+  #closing: Promise<void> | undefined;
+
+  constructor(adapter: Backend) {
+    this.#adapter = adapter;
+    const { limits } = adapter;
+    this.kv = {
+      get: async (key: string, options?: CallOptions): Promise<Entry | undefined> => {
+        checkKey("key", key, limits);
+        this.#admit("get", options, callOptions);
+        return adapter.kv.get(key, options);
+      },
+      list: async (prefix: string, options?: ListOptions): Promise<Listing> => {
+        checkPrefix("prefix", prefix, limits);
+        this.#admit("list", options, [...callOptions, ...selectionOptions]);
+        if (options) checkSelection("list", options);
+        return adapter.kv.list(prefix, options);
+      },
+      commit: async <const T extends Txn>(txn: T, options?: CallOptions): Promise<Commit<T>> => {
+        checkTxn(txn, limits);
+        this.#admit("commit", options, callOptions);
+        return adapter.kv.commit(txn, options);
+      },
+    };
+    this.leases = {
+      grant: async (options: GrantOptions): Promise<Lease> => {
+        this.#admit("grant", options, ["ttlMs", ...callOptions]);
+        checkMs("ttlMs", options?.ttlMs, limits.maxTtlMs);
+        return this.#lease(await adapter.leases.grant(options));
+      },
+    };
+    this.watches = {
+      watch: async (range: WatchRange, options?: CallOptions): Promise<Watch> => {
+        checkOptions("a watch's range", range, ["key", "prefix"]);
+        if ("prefix" in range) checkPrefix("prefix", range.prefix, limits);
+        else checkKey("key", range?.key, limits);
+        this.#admit("watch", options, callOptions);
+        return adapter.watches.watch(range, options);
+      },
+    };
+  }
+
+  get name(): string {
+    return this.#adapter.name;
+  }
+  get clock(): Backend["clock"] {
+    return this.#adapter.clock;
+  }
+  get limits(): Backend["limits"] {
+    return this.#adapter.limits;
+  }
+  get guarantees(): Backend["guarantees"] {
+    return this.#adapter.guarantees;
+  }
+
+  #lease(lease: Lease): Lease {
+    return {
+      id: lease.id,
+      ttlMs: lease.ttlMs,
+      keepAlive: async (options) => {
+        this.#admit("keepAlive", options, callOptions);
+        return lease.keepAlive(options);
+      },
+      revoke: async (options) => {
+        this.#admit("revoke", options, callOptions);
+        return lease.revoke(options);
+      },
+    };
+  }
+
+  #admit(call: string, options: CallOptions | undefined, allowed: readonly string[]): void {
+    checkOptions(call, options, allowed);
+    if (this.#closing)
+      throw new CoordinationError("CLOSED", `${call} was called after the ${this.name} backend was closed`);
+    options?.signal?.throwIfAborted();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= Promise.resolve(this.#adapter[Symbol.asyncDispose]());
+    return this.#closing;
+  }
+}

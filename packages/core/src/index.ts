@@ -1,0 +1,2 @@
+export { CoordinationError, type ErrorCode, isCoordinationError } from "./errors.ts";
+export { scoped } from "./scoped.ts";

@@ -1,0 +1,58 @@
+import type { Clock } from "./clock.ts";
+import type { CallOptions, KV } from "./kv.ts";
+import type { Leases } from "./leases.ts";
+import type { Watches } from "./watches.ts";
+
+/** One client of a store: what recipes stand on. A process usually has one. */
+export interface Backend extends AsyncDisposable {
+  readonly name: string;
+  readonly kv: KV;
+  readonly leases: Leases;
+  readonly watches: Watches;
+  /** The time this client lives by: the system's, or a test's own. */
+  readonly clock: Clock;
+  readonly limits: Limits;
+  readonly guarantees: Guarantees;
+}
+
+/** How to become a client of a store. Each call makes another client, which its caller disposes. */
+export interface Connector {
+  connect(options?: ConnectorOptions): Promise<Backend>;
+}
+
+export interface ConnectorOptions extends CallOptions {
+  /** Told, in a sentence, what an operator should know: a server with known bugs, a weakened promise. Never printed. */
+  readonly onWarning?: ((warning: string) => void) | undefined;
+}
+
+export interface Limits {
+  /** Conditions, and operations in a branch, of one transaction. */
+  readonly maxOperations: number;
+  readonly maxKeyBytes: number;
+  readonly maxValueBytes: number;
+  readonly maxTxnBytes: number;
+  /** What a shorter time to live is raised to. */
+  readonly minTtlMs: number;
+  /** Above it a grant is refused. */
+  readonly maxTtlMs: number;
+}
+
+/** What every backend accepts; asking more of one backend would tie a program to it. */
+export const portableLimits: Omit<Limits, "minTtlMs" | "maxTtlMs"> = {
+  maxOperations: 100,
+  maxKeyBytes: 512,
+  maxValueBytes: 512 * 1024,
+  maxTxnBytes: 512 * 1024,
+};
+
+/** What a store can promise, in numbers and words; `docs/guarantees.md` says how each was measured. */
+export interface Guarantees {
+  /** Whether reads and writes are linearizable, and by virtue of what. */
+  readonly consistency: string;
+  /** How long after its time to live a lease's keys may still be there, without a fault. */
+  readonly expiryLagMs: number;
+  /** How late a watch may be, without a fault. */
+  readonly watchDelayMs: number;
+  /** What a failover of the store may lose. */
+  readonly failover: string;
+}

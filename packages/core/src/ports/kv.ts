@@ -1,0 +1,127 @@
+import type { Lease } from "./leases.ts";
+
+/** A point in a store's history: a larger one happened later. It doubles as a fencing token. */
+export type Revision = bigint;
+
+/**
+ * What every call takes. An aborted read, wait or watch rejects at once with `signal.reason`. An aborted write rejects
+ * only while it is surely unsent: once sent it settles with the store's answer, so that whoever cleans up after it never
+ * races with it.
+ */
+export interface CallOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Deadline of this one call in milliseconds; the backend's own default when absent. */
+  readonly timeoutMs?: number | undefined;
+}
+
+/** A key as the store holds it. */
+export interface Entry {
+  readonly key: string;
+  readonly value: Uint8Array;
+  /** When this incarnation of the key was created. Deleting and re-creating the key gives it a new one. */
+  readonly created: Revision;
+  /** When the value was last written. */
+  readonly modified: Revision;
+  /** The id of the lease the key lives on, if any. */
+  readonly lease: string | undefined;
+}
+
+/** Which entries a list gives, and in which order. */
+export interface Selection {
+  /** By key bytes (the default), or by creation, oldest or newest first; entries of one revision are ordered by key. */
+  readonly order?: "key" | "oldest" | "newest" | undefined;
+  readonly limit?: number | undefined;
+  /** Only entries created at a smaller revision. */
+  readonly createdBefore?: Revision | undefined;
+  /** Only keys after this one; for paging, with order "key". */
+  readonly startAfter?: string | undefined;
+  /** Leaves every `value` empty. */
+  readonly keysOnly?: boolean | undefined;
+}
+
+export interface ListOptions extends CallOptions, Selection {}
+
+/** One consistent cut of a prefix. */
+export interface Listing {
+  readonly entries: readonly Entry[];
+  /** The revision of the cut. */
+  readonly revision: Revision;
+  /** Whether `limit` left entries out. */
+  readonly more: boolean;
+}
+
+/** What must be true, atomically, for a transaction's `then` to be applied. */
+export type Condition =
+  | { readonly key: string; readonly exists: boolean }
+  | { readonly key: string; readonly created: Revision }
+  | { readonly key: string; readonly modified: Revision }
+  | { readonly prefix: string; readonly empty: true };
+
+/** Writes a key. Without a lease the key comes off the lease it was on. */
+export interface Put {
+  readonly put: string;
+  readonly value: Uint8Array;
+  readonly lease?: Lease | undefined;
+}
+/** Removes a key; its result says whether there was one. */
+export interface Delete {
+  readonly delete: string;
+}
+export interface Get {
+  readonly get: string;
+}
+export interface List extends Selection {
+  readonly list: string;
+}
+export type Read = Get | List;
+export type Operation = Put | Delete | Read;
+
+/**
+ * Conditions and the chosen branch are one atomic step. All writes share one revision, larger than that of every earlier
+ * commit that touches the same keys or prefixes. A key is written at most once, and at most one lease is attached; when
+ * that lease is dead nothing is applied and the commit rejects with `LEASE_LOST`. Reads see the transaction's own writes.
+ */
+export interface Txn {
+  readonly if?: readonly Condition[] | undefined;
+  readonly then: readonly Operation[];
+  readonly else?: readonly Read[] | undefined;
+}
+
+/** What one operation gives: nothing for a put, whether a key went for a delete, what was read for a read. */
+export type ResultOf<O> = O extends Put
+  ? undefined
+  : O extends Delete
+    ? boolean
+    : O extends Get
+      ? Entry | undefined
+      : O extends List
+        ? Listing
+        : never;
+
+export type ResultsOf<Operations> = Operations extends readonly unknown[]
+  ? { readonly [Index in keyof Operations]: ResultOf<Operations[Index]> }
+  : readonly [];
+
+interface Committed<Succeeded extends boolean, Operations> {
+  /** Whether every condition held, so that `then` was applied; otherwise these are the results of `else`. */
+  readonly succeeded: Succeeded;
+  /** The revision of the writes; of the reads when nothing was written. */
+  readonly revision: Revision;
+  /** The revision the reads saw: `revision`, or later on stores that read after they wrote. */
+  readonly readAt: Revision;
+  /** One result for each operation of the branch, in order. */
+  readonly results: ResultsOf<Operations>;
+}
+
+export type Commit<T extends Txn = Txn> = Committed<true, T["then"]> | Committed<false, T["else"]>;
+
+/**
+ * Keys and values. `get` and `list` are linearizable where the store can be, and on every store they never show a state
+ * older than one that this client has seen: its own writes, its reads, its watches. A mutation ends as done, not done
+ * (`UNAVAILABLE`), or `OUTCOME_UNKNOWN`; an adapter never repeats one that may have been applied.
+ */
+export interface KV {
+  get(key: string, options?: CallOptions): Promise<Entry | undefined>;
+  list(prefix: string, options?: ListOptions): Promise<Listing>;
+  commit<const T extends Txn>(txn: T, options?: CallOptions): Promise<Commit<T>>;
+}
