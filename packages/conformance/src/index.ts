@@ -1,1 +1,2 @@
-export {};
+export { describeBackend } from "./describe-backend.ts";
+export type { Subject, Timing } from "./subject.ts";

@@ -1,0 +1,114 @@
+import { type Backend, type Clock, scoped, sleep } from "@conclave/core/backend";
+import { test } from "vitest";
+import type { Subject, Timing } from "./subject.ts";
+
+/** What a sentence does: `backend` is one process's view of the test's own corner of the store. */
+export type Body = (backend: Backend, scene: Scene) => Promise<void>;
+
+/** Sentences about one subject: each becomes a test, with processes and a corner of the store of its own. */
+export class Suite {
+  readonly #subject: () => Subject;
+  readonly #wrap: (backend: Backend) => Backend;
+
+  /** `wrap` stands before every process of the suite; this is how the same sentences run under jitter. */
+  constructor(subject: () => Subject, wrap: (backend: Backend) => Backend = (backend) => backend) {
+    this.#subject = subject;
+    this.#wrap = wrap;
+  }
+
+  it(sentence: string, body: Body): void {
+    test(sentence, async () => {
+      await using scene = new Scene(this.#subject(), this.#wrap);
+      await body(await scene.connect(), scene);
+    });
+  }
+}
+
+const run = crypto.randomUUID().slice(0, 8);
+let scenes = 0;
+
+/** One test's processes, and its corner of the store. Ending it ends them all. */
+export class Scene implements AsyncDisposable {
+  /** What every key of this test begins with. */
+  readonly prefix: string = `c/${run}/${++scenes}/`;
+  readonly timing: Timing;
+  readonly #subject: Subject;
+  readonly #wrap: (backend: Backend) => Backend;
+  readonly #ends: (() => PromiseLike<void>)[] = [];
+  /** What the subject knows a process by, for each form in which a test sees it. */
+  readonly #processes = new Map<Backend, Backend>();
+
+  constructor(subject: Subject, wrap: (backend: Backend) => Backend) {
+    this.timing = subject.timing;
+    this.#subject = subject;
+    this.#wrap = wrap;
+  }
+
+  /** Starts another process, seen through this test's prefix. */
+  async connect(): Promise<Backend> {
+    return this.scope(await this.connectUnscoped());
+  }
+
+  /** Starts another process, seen as it is: for arguments, limits and closing. */
+  async connectUnscoped(): Promise<Backend> {
+    const process = await this.#subject.connect();
+    const backend = this.#wrap(process);
+    this.#processes.set(backend, process);
+    this.#ends.push(() => backend[Symbol.asyncDispose]());
+    return backend;
+  }
+
+  /** This test's view of a process. */
+  scope(backend: Backend): Backend {
+    const view = scoped(backend, this.prefix);
+    this.#processes.set(view, this.#process(backend));
+    return view;
+  }
+
+  /** Cuts a process off for good, untold. */
+  async kill(backend: Backend): Promise<void> {
+    await this.#subject.kill(this.#process(backend));
+  }
+
+  /** Ends something with the test, before its processes end. */
+  use<T extends AsyncDisposable>(resource: T): T {
+    this.#ends.push(() => resource[Symbol.asyncDispose]());
+    return resource;
+  }
+
+  /** A deadline that no healthy store comes near. */
+  get patienceMs(): number {
+    const { ttlMs, expiryLagMs, watchDelayMs } = this.timing;
+    return 2 * (ttlMs + expiryLagMs + watchDelayMs);
+  }
+
+  /** Checks again and again until the check passes; fails with the last of its errors. */
+  eventually<T>(backend: Backend, check: () => T | Promise<T>): Promise<T> {
+    return eventually(backend.clock, this.patienceMs, check);
+  }
+
+  #process(backend: Backend): Backend {
+    const process = this.#processes.get(backend);
+    if (!process) throw new TypeError("backend must be one that this scene connected");
+    return process;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const end of this.#ends.reverse()) await end();
+  }
+}
+
+/** Checks again and again until the check passes or the time is up, and then fails with the last of its errors. */
+export async function eventually<T>(clock: Clock, withinMs: number, check: () => T | Promise<T>): Promise<T> {
+  const start = clock.monotonicMs();
+  const stepMs = Math.min(Math.max(withinMs / 100, 1), 50);
+  for (;;) {
+    const late = clock.monotonicMs() - start > withinMs;
+    try {
+      return await check();
+    } catch (error) {
+      if (late) throw error;
+    }
+    await sleep(clock, stepMs);
+  }
+}

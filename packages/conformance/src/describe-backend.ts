@@ -1,0 +1,40 @@
+import { afterAll, beforeAll, describe } from "vitest";
+import { Suite } from "./context.ts";
+import { describePorts } from "./ports/ports.ts";
+import type { Subject } from "./subject.ts";
+
+/** Longer than any test of a slow store takes; what a test waits for has its own, shorter deadline on the backend's clock. */
+const hangingMs = 120_000;
+
+/**
+ * The suite that every backend is held to, for vitest: one test for each sentence of the contract. It never clears the
+ * store, and works under a prefix that no other run uses, so a store may be shared.
+ *
+ * ```ts
+ * describeBackend("memory", async () => {
+ *   const store = new MemoryStore();
+ *   return {
+ *     connect: async () => store.connect(),
+ *     kill: async (backend) => store.disconnect(backend),
+ *     timing: { ttlMs: 1_000, expiryLagMs: 0, watchDelayMs: 10 },
+ *     [Symbol.asyncDispose]: async () => {},
+ *   };
+ * });
+ * ```
+ */
+export function describeBackend(name: string, makeSubject: () => Promise<Subject>): void {
+  describe(name, { timeout: hangingMs }, () => {
+    let subject: Subject | undefined;
+    const current = (): Subject => {
+      if (!subject) throw new Error(`the subject of ${name} was not made`);
+      return subject;
+    };
+    beforeAll(async () => {
+      subject = await makeSubject();
+    }, hangingMs);
+    afterAll(async () => {
+      await subject?.[Symbol.asyncDispose]();
+    }, hangingMs);
+    describePorts(new Suite(current));
+  });
+}
