@@ -10,5 +10,10 @@ export default defineConfig({
       { find: /^@conclave\/([a-z-]+)$/, replacement: source("packages/$1/src/index.ts") },
     ],
   },
-  test: { include: ["packages/*/test/**/*.test.ts", "test/**/*.test.ts"] },
+  test: {
+    include: ["packages/*/test/**/*.test.ts", "test/**/*.test.ts"],
+    globalSetup: "test/harness/global-setup.ts",
+    testTimeout: 15_000,
+    hookTimeout: 30_000,
+  },
 });

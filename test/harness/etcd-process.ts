@@ -1,0 +1,249 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { request as httpRequest } from "node:http";
+import { request as httpsRequest } from "node:https";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import type { Certificates } from "./certificates.ts";
+import { eventually } from "./eventually.ts";
+import { leash } from "./leash.ts";
+import { freePort } from "./ports.ts";
+
+export interface EtcdOptions {
+  /** The `etcd` to run; `etcdctl` is expected beside it. */
+  readonly binary: string;
+  /** More flags, as on the command line. */
+  readonly flags?: readonly string[];
+  /** Serve TLS; with `clientCertificates` a client must present one, and its common name is its etcd user. */
+  readonly tls?: Certificates & { readonly clientCertificates?: boolean };
+}
+
+/** One etcd of our own, on loopback ports and a data folder that go with it. */
+export interface Etcd extends AsyncDisposable {
+  readonly endpoint: string;
+  readonly port: number;
+  /** Of the running process; another one after `restart`. */
+  readonly pid: number;
+  /** Sends a signal (SIGKILL unless told otherwise) and waits until the process is gone. Its data stays. */
+  kill(signal?: NodeJS.Signals): Promise<void>;
+  /** SIGSTOP: connections stay open and nobody answers. */
+  pause(): void;
+  /** SIGCONT. */
+  resume(): void;
+  /** Starts it again on the same ports and data, killing it first if it still runs. Resolves once it is healthy. */
+  restart(): Promise<void>;
+  /** Kills it and removes its data. */
+  stop(): Promise<void>;
+  /** Calls etcd's JSON gateway, e.g. `call("/v3/maintenance/status")`. */
+  call(path: string, body?: object, token?: string): Promise<Record<string, unknown>>;
+  /** Runs `etcdctl` against it and gives what it printed. */
+  etcdctl(...args: string[]): Promise<string>;
+}
+
+/** A cluster of our own. */
+export interface EtcdCluster extends AsyncDisposable {
+  readonly members: readonly Etcd[];
+  readonly endpoints: readonly string[];
+  /** The member that leads now; waits while there is none. Paused and dead members are passed over. */
+  leader(): Promise<Etcd>;
+  stop(): Promise<void>;
+}
+
+/** Starts one etcd and waits until it is healthy. */
+export async function startEtcd(options: EtcdOptions): Promise<Etcd> {
+  const [member] = (await startCluster({ ...options, size: 1 })).members;
+  return member as Etcd;
+}
+
+/** Starts `size` etcds that form one cluster and waits until every one of them is healthy. */
+export async function startCluster(options: EtcdOptions & { readonly size?: number }): Promise<EtcdCluster> {
+  const places: Place[] = [];
+  for (let index = 0; index < (options.size ?? 3); index++) {
+    places.push({ name: `m${index}`, port: await freePort(), peerPort: await freePort() });
+  }
+  const members = places.map((place) => new Member(place, places, options));
+  const stop = async () => {
+    await Promise.all(members.map((member) => member.stop()));
+  };
+  try {
+    for (const member of members) member.start();
+    await Promise.all(members.map((member) => member.healthy()));
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return {
+    members,
+    endpoints: members.map((member) => member.endpoint),
+    leader: () => eventually(async () => (await leaderOf(members)) ?? false, { timeoutMs: 15_000, everyMs: 50 }),
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+/** Makes the user `root` and turns authentication on. */
+export async function enableAuth(etcd: Etcd, { password }: { password: string }): Promise<void> {
+  await etcd.call("/v3/auth/user/add", { name: "root", password });
+  await etcd.call("/v3/auth/role/add", { name: "root" });
+  await etcd.call("/v3/auth/user/grant", { user: "root", role: "root" });
+  await etcd.call("/v3/auth/enable", {});
+}
+
+interface Place {
+  readonly name: string;
+  readonly port: number;
+  readonly peerPort: number;
+}
+
+class Member implements Etcd {
+  readonly endpoint: string;
+  readonly port: number;
+  #folder = mkdtempSync(join(tmpdir(), "conclave-etcd-"));
+  #options: EtcdOptions;
+  #args: string[];
+  #process: ChildProcess | undefined;
+
+  constructor(place: Place, cluster: readonly Place[], options: EtcdOptions) {
+    const peerUrl = (of: Place) => `http://127.0.0.1:${of.peerPort}`;
+    this.#options = options;
+    this.port = place.port;
+    this.endpoint = `${options.tls ? "https" : "http"}://127.0.0.1:${place.port}`;
+    this.#args = [
+      ...["--name", place.name, "--data-dir", join(this.#folder, "data")],
+      ...["--listen-client-urls", this.endpoint, "--advertise-client-urls", this.endpoint],
+      ...["--listen-peer-urls", peerUrl(place), "--initial-advertise-peer-urls", peerUrl(place)],
+      ...["--initial-cluster", cluster.map((of) => `${of.name}=${peerUrl(of)}`).join(",")],
+      ...["--logger", "zap", "--log-level", "error"],
+      ...tlsFlags(options.tls),
+      ...(options.flags ?? []),
+    ];
+  }
+
+  get pid(): number {
+    if (this.#process?.pid === undefined) throw new Error("this etcd is not running");
+    return this.#process.pid;
+  }
+
+  start(): void {
+    const log = openSync(join(this.#folder, "log"), "a");
+    const child = spawn(this.#options.binary, this.#args, { stdio: ["ignore", log, log] });
+    closeSync(log);
+    this.#process = child;
+    const letGo = leash(child, this.#folder);
+    const ended = () => {
+      letGo();
+      if (this.#process === child) this.#process = undefined;
+    };
+    child.once("exit", ended).once("error", ended);
+  }
+
+  async healthy(): Promise<void> {
+    await eventually(
+      async () => {
+        if (this.#process === undefined) return "dead";
+        return (await this.#request("GET", "/health")).includes("true");
+      },
+      { timeoutMs: 30_000, everyMs: 30 },
+    );
+    if (this.#process === undefined) {
+      throw new Error(`etcd ended while it started: ${readFileSync(join(this.#folder, "log"), "utf8").slice(-2_000)}`);
+    }
+  }
+
+  async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
+    const child = this.#process;
+    if (child === undefined) return;
+    const gone = once(child, "exit");
+    child.kill(signal);
+    if (signal !== "SIGKILL") child.kill("SIGCONT");
+    await gone;
+  }
+
+  pause(): void {
+    process.kill(this.pid, "SIGSTOP");
+  }
+
+  resume(): void {
+    process.kill(this.pid, "SIGCONT");
+  }
+
+  async restart(): Promise<void> {
+    await this.kill();
+    this.start();
+    await this.healthy();
+  }
+
+  async stop(): Promise<void> {
+    await this.kill();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async call(path: string, body: object = {}, token?: string): Promise<Record<string, unknown>> {
+    return JSON.parse(await this.#request("POST", path, JSON.stringify(body), token));
+  }
+
+  async etcdctl(...args: string[]): Promise<string> {
+    const { tls, binary } = this.#options;
+    const trust = tls
+      ? ["--cacert", tls.caFile, "--cert", tls.client.certFile, "--key", tls.client.keyFile]
+      : ([] as string[]);
+    const all = ["--endpoints", this.endpoint, ...trust, ...args];
+    const env = { ...process.env, ETCDCTL_API: "3" };
+    const { stdout } = await promisify(execFile)(join(dirname(binary), "etcdctl"), all, { env });
+    return stdout;
+  }
+
+  #request(method: string, path: string, body?: string, token?: string): Promise<string> {
+    const { tls } = this.#options;
+    const secrets = tls && { ca: tls.ca, cert: tls.client.cert, key: tls.client.key };
+    return new Promise((resolve, reject) => {
+      const options = {
+        method,
+        agent: false,
+        timeout: 2_000,
+        headers: token ? { authorization: token } : {},
+        ...secrets,
+      };
+      const request = (tls ? httpsRequest : httpRequest)(`${this.endpoint}${path}`, options, (response) => {
+        const chunks: Buffer[] = [];
+        response.on("data", (chunk) => chunks.push(chunk));
+        response.on("error", reject);
+        response.on("end", () => {
+          const text = Buffer.concat(chunks).toString();
+          if (response.statusCode === 200) resolve(text);
+          else reject(new Error(`${path} gave ${response.statusCode}: ${text}`));
+        });
+      });
+      request.on("timeout", () => request.destroy(new Error(`${path} did not answer`)));
+      request.on("error", reject);
+      request.end(body);
+    });
+  }
+}
+
+function tlsFlags(tls: EtcdOptions["tls"]): string[] {
+  if (tls === undefined) return [];
+  const flags = ["--cert-file", tls.server.certFile, "--key-file", tls.server.keyFile, "--trusted-ca-file", tls.caFile];
+  return tls.clientCertificates ? [...flags, "--client-cert-auth"] : flags;
+}
+
+/** The member that says of itself, in the highest term, that it leads. */
+async function leaderOf(members: readonly Etcd[]): Promise<Etcd | undefined> {
+  let found: { member: Etcd; term: number } | undefined;
+  await Promise.all(
+    members.map(async (member) => {
+      const status = await member.call("/v3/maintenance/status").catch(() => undefined);
+      const header = status?.["header"] as { member_id?: string } | undefined;
+      const term = Number(status?.["raftTerm"]);
+      if (header?.member_id === undefined || header.member_id !== status?.["leader"]) return;
+      if (found === undefined || term > found.term) found = { member, term };
+    }),
+  );
+  return found?.member;
+}
