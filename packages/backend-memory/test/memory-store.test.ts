@@ -50,7 +50,7 @@ describe("a memory store", () => {
     await store.advance(0);
     const given = [
       results[1],
-      (results[2] as { entries: { value: Uint8Array }[] }).entries[0],
+      results[2]?.entries[0],
       await backend.kv.get("a"),
       (await backend.kv.list("")).entries[0],
       ...watched.batches.flatMap((batch) => ("gap" in batch ? [] : batch.changes.map(({ entry }) => entry))),
@@ -63,14 +63,14 @@ describe("a memory store", () => {
 
   test("orders keys by their UTF-8 bytes, where JavaScript would not", async () => {
     const backend = await MemoryStore.virtual().connect();
-    const keys = ["\\u{ff5e}", "\\u{1f600}", "a", "\\u{e000}", "a!", "\\u{e9}", "ab"];
+    const keys = ["\u{ff5e}", "\u{1f600}", "a", "\u{e000}", "a!", "\u{e9}", "ab"];
     for (const key of keys) await put(backend, key);
     const byBytes = [...keys].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)));
     expect([...keys].sort()).not.toEqual(byBytes);
     const { entries } = await backend.kv.list("");
     expect(entries.map(({ key }) => key)).toEqual(byBytes);
-    const after = await backend.kv.list("", { startAfter: "" });
-    expect(after.entries.map(({ key }) => key)).toEqual(["😀"]);
+    const after = await backend.kv.list("", { startAfter: "\u{ff5e}" });
+    expect(after.entries.map(({ key }) => key)).toEqual(["\u{1f600}"]);
   });
 
   test("pages through a prefix whatever the page begins after", async () => {
