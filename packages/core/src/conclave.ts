@@ -1,0 +1,128 @@
+import { checkMs, checkName, checkOptions, checkText, wrongType } from "./arguments.ts";
+import { checked } from "./checked.ts";
+import type { Context, Name } from "./context.ts";
+import { CoordinationError } from "./errors.ts";
+import type { Backend, Connector } from "./ports/backend.ts";
+import type { CallOptions, KV } from "./ports/kv.ts";
+import { Election } from "./recipes/election.ts";
+import { Mutex } from "./recipes/mutex.ts";
+import { Service } from "./recipes/service.ts";
+import { scoped } from "./scoped.ts";
+import type { Session } from "./session.ts";
+import { Sessions } from "./sessions.ts";
+
+export interface ConnectOptions extends CallOptions {
+  /** Everything is kept below it; programs that coordinate use the same one. */
+  readonly namespace?: string | undefined;
+  /** Time to live of the session in milliseconds, 10,000 by default: how long what a dead process held stays held. */
+  readonly ttlMs?: number | undefined;
+  /** What this process calls itself in the keys it holds, for people; nothing by default. */
+  readonly owner?: string | undefined;
+  /** Told what an operator should know, in a sentence. Nothing is ever printed. */
+  readonly onWarning?: ((warning: string) => void) | undefined;
+}
+
+/**
+ * Connects a process to a store. A connector's client is closed with the conclave; a backend you opened yourself stays
+ * yours. Rejects with `UNAVAILABLE` when the store cannot be reached within the connect deadline, and with `DENIED` for
+ * wrong credentials.
+ */
+export async function connect(store: Connector | Backend, options: ConnectOptions = {}): Promise<Conclave> {
+  checkOptions("connect", options, ["namespace", "ttlMs", "owner", "onWarning", "signal", "timeoutMs"]);
+  const { namespace, ttlMs = 10_000, owner = "", onWarning = () => {}, signal, timeoutMs } = options;
+  if (namespace !== undefined) checkName("namespace", namespace);
+  checkMs("ttlMs", ttlMs);
+  checkText("owner", owner);
+  if (typeof onWarning !== "function") throw wrongType("onWarning", onWarning, "a function");
+  if (typeof store !== "object" || store === null) throw wrongType("store", store, "a connector or a backend");
+  signal?.throwIfAborted();
+  const owned = "connect" in store ? await store.connect({ signal, timeoutMs, onWarning }) : undefined;
+  const backend = owned ?? (store as Backend);
+  return new Conclave(backend, {
+    prefix: namespace === undefined ? "" : `${namespace}/`,
+    ttlMs,
+    owner,
+    onWarning,
+    owned,
+  });
+}
+
+/** One process's access to everything that its namespace coordinates. Made by `connect`; close it when done. */
+export class Conclave implements AsyncDisposable {
+  readonly #context: Context;
+  readonly #sessions: Sessions;
+  readonly #closed = new AbortController();
+  readonly #owned: Backend | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(
+    backend: Backend,
+    options: {
+      readonly prefix: string;
+      readonly ttlMs: number;
+      readonly owner: string;
+      readonly onWarning: (warning: string) => void;
+      readonly owned: Backend | undefined;
+    },
+  ) {
+    const { signal: closed } = this.#closed;
+    // A check of its own, so that a conclave on a borrowed backend closes as any other.
+    const view = checked(scoped(backend, options.prefix));
+    this.#owned = options.owned;
+    this.#sessions = new Sessions(view, options.ttlMs, closed);
+    this.#context = {
+      backend: view,
+      sessions: this.#sessions,
+      owner: options.owner,
+      closed,
+      warn: options.onWarning,
+    };
+  }
+
+  /** The namespace seen through the ports: keys without the namespace's prefix, with which a hold's `guard` works. */
+  get backend(): Backend {
+    return this.#context.backend;
+  }
+
+  get kv(): KV {
+    return this.#context.backend.kv;
+  }
+
+  /** The session that holds everything here; opened when something first needs it, and again after a loss. */
+  session(options: CallOptions = {}): Promise<Session> {
+    return this.#sessions.current(options);
+  }
+
+  /** A fair lock. */
+  mutex(name: Name): Mutex {
+    return new Mutex(this.#context, name);
+  }
+
+  /** An election of one leader. */
+  election(name: Name): Election {
+    return new Election(this.#context, name);
+  }
+
+  /** A service in the directory; its name may be a path. */
+  service(name: string): Service {
+    return new Service(this.#context, name);
+  }
+
+  /**
+   * Ends everything: waits reject with `CLOSED`, what is held is lost and, since the session's lease is revoked, free
+   * for others at once. Bounded, never rejects for a store that is away; closing twice is fine.
+   */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      this.#closed.abort(new CoordinationError("CLOSED", "the conclave was closed"));
+      await this.#sessions.close();
+      await this.#context.backend[Symbol.asyncDispose]();
+      await this.#owned?.[Symbol.asyncDispose]();
+    })();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}

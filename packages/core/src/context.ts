@@ -1,0 +1,47 @@
+import { checkName, checkText, outOfRange } from "./arguments.ts";
+import type { Backend } from "./ports/backend.ts";
+import type { Sessions } from "./sessions.ts";
+
+/** What every wait takes. */
+export interface WaitOptions {
+  /** Ends the wait, which then rejects at once with `signal.reason`; a deadline is `AbortSignal.timeout(ms)`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What every recipe of a conclave stands on. */
+export interface Context {
+  readonly backend: Backend;
+  readonly sessions: Sessions;
+  /** What this process calls itself in the keys it holds. */
+  readonly owner: string;
+  /** Aborts with `CLOSED` when the conclave closes. */
+  readonly closed: AbortSignal;
+  warn(warning: string): void;
+}
+
+/**
+ * A name, or for sharing with other languages the raw prefix, ending in "/", under which all of them keep their keys
+ * (with etcd's own tools, `/locks/` for `etcdctl lock /locks`).
+ */
+export type Name = string | { readonly prefix: string };
+
+/** One segment of a key, so escaped that no name's prefix covers another's. */
+export function segment(name: string): string {
+  return name.replaceAll("%", "%25").replaceAll("/", "%2F");
+}
+
+/** What `segment` escaped. */
+export function unsegment(escaped: string): string {
+  return escaped.replaceAll("%2F", "/").replaceAll("%25", "%");
+}
+
+/** The prefix of a named thing's keys: `<kind>/<name>/`, or the raw one given. */
+export function prefixOf(kind: string, name: Name): string {
+  if (typeof name === "object" && name !== null) {
+    checkText(`prefix of the ${kind}`, name.prefix);
+    if (!name.prefix.endsWith("/")) throw outOfRange(`prefix of the ${kind}`, name.prefix, 'a prefix that ends in "/"');
+    return name.prefix;
+  }
+  checkName(`name of the ${kind}`, name);
+  return `${kind}/${segment(name)}/`;
+}

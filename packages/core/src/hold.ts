@@ -1,0 +1,91 @@
+import { CoordinationError } from "./errors.ts";
+import type { Backend } from "./ports/backend.ts";
+import type { Condition, Revision, Txn } from "./ports/kv.ts";
+import type { Session } from "./session.ts";
+import { linkSignals } from "./signals.ts";
+
+/** The key behind a hold, on its session's lease. */
+export interface Held {
+  readonly session: Session;
+  readonly key: string;
+  readonly created: Revision;
+}
+
+/** A transaction with one more condition. */
+export type Guarded<T extends Txn> = Omit<T, "if"> & { readonly if: readonly Condition[] };
+
+/**
+ * Something that is held: a lock, leadership. It is yours while `isHeld()` says so; `signal` aborts when it is lost
+ * (not when you release it). Give `token` to whatever you write to outside the store, and have it refuse a smaller one:
+ * no lease can stop a write that was already on its way.
+ */
+export class Hold implements AsyncDisposable {
+  /** Grows with every grant of the name: the creation revision of the key held. */
+  readonly token: Revision;
+  /** The key held, as the conclave's own `kv` knows it. */
+  readonly key: string;
+  protected readonly backend: Backend;
+  protected readonly session: Session;
+  readonly #lost = new AbortController();
+  readonly #watched: Disposable;
+  readonly #unlink: Disposable;
+  #released = false;
+
+  /** A hold on a key of the session's; `until` ends it too. Throws why the session ended, if it has. */
+  constructor(backend: Backend, { session, key, created }: Held, until?: AbortSignal) {
+    this.backend = backend;
+    this.session = session;
+    this.key = key;
+    this.token = created;
+    this.#watched = session.watchOver({ key, created, lost: (reason) => this.lose(reason) });
+    const linked = linkSignals(until);
+    this.#unlink = linked;
+    if (linked.signal.aborted) this.lose(linked.signal.reason);
+    else linked.signal.addEventListener("abort", () => this.lose(linked.signal.reason), { once: true });
+  }
+
+  /** Aborts when the hold is lost, before anyone else can have it; its reason says why. */
+  get signal(): AbortSignal {
+    return this.#lost.signal;
+  }
+
+  /** Whether it cannot yet be another's: true only until then, even straight after the process was stopped or busy. */
+  isHeld(): boolean {
+    return !this.#released && this.session.isAlive() && !this.#lost.signal.aborted;
+  }
+
+  /** The transaction, applied only if this is still held when the store applies it: safe whatever the clocks say. */
+  guard<const T extends Txn>(txn: T): Guarded<T> {
+    return { ...txn, if: [...(txn.if ?? []), { key: this.key, created: this.token }] };
+  }
+
+  /**
+   * Gives it up. Never rejects for a store that is away: the key is then deleted as soon as the store is back, and goes
+   * with the session at the latest. Releasing twice, or after a loss, is fine.
+   */
+  async release(): Promise<void> {
+    if (this.#released) return;
+    this.#released = true;
+    this.#letGo();
+    if (this.session.isAlive()) await this.session.discard(this.key, this.token);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.release();
+  }
+
+  protected lose(reason: unknown): void {
+    this.#letGo();
+    this.#lost.abort(reason);
+  }
+
+  #letGo(): void {
+    this.#watched[Symbol.dispose]();
+    this.#unlink[Symbol.dispose]();
+  }
+
+  protected throwUnlessHeld(what: string): void {
+    if (!this.isHeld())
+      throw new CoordinationError("NOT_HELD", `${what} needs a hold, and ${this.key} is held no more`);
+  }
+}

@@ -1,0 +1,158 @@
+import { checkOptions, checkText } from "../arguments.ts";
+import { backoffMs } from "../backoff.ts";
+import { decode, encode } from "../bytes.ts";
+import { type Context, type Name, prefixOf, type WaitOptions } from "../context.ts";
+import { CoordinationError, isCoordinationError } from "../errors.ts";
+import { Follower } from "../follow.ts";
+import { Hold } from "../hold.ts";
+import { Line } from "../line.ts";
+import type { Backend } from "../ports/backend.ts";
+import type { CallOptions, Entry, Revision } from "../ports/kv.ts";
+import { settle } from "../settle.ts";
+import { linkSignals, sleep } from "../signals.ts";
+
+export interface CampaignOptions extends WaitOptions {
+  /** What the candidate proclaims, for observers; by default the `owner` this process connected with. */
+  readonly value?: string | undefined;
+}
+
+/** Who leads, as observers see it. */
+export interface Leader {
+  readonly value: string;
+  /** Grows with every leadership. */
+  readonly token: Revision;
+  readonly key: string;
+}
+
+/** Leadership, held until it is resigned or lost. */
+export class Leadership extends Hold {
+  /** Changes what observers see; rejects with `NOT_HELD` when this leads no more. One round trip. */
+  async proclaim(value: string, options: WaitOptions = {}): Promise<void> {
+    checkText("value", value);
+    checkOptions("proclaim", options, ["signal"]);
+    this.throwUnlessHeld("proclaim");
+    const { lease } = this.session;
+    using linked = linkSignals(options.signal, this.signal);
+    const { signal } = linked;
+    const put = this.guard({ then: [{ put: this.key, value: encode(value), lease }] });
+    const commit = await settle(this.backend.clock, signal, () => this.backend.kv.commit(put, { signal }));
+    if (commit.succeeded) return;
+    const reason = new CoordinationError("NOT_HELD", `leadership is lost: the key ${this.key} is gone`);
+    this.lose(reason);
+    throw reason;
+  }
+
+  /** Gives it up; the next candidate leads. As `release`. */
+  resign(): Promise<void> {
+    return this.release();
+  }
+}
+
+/**
+ * One leader among processes: the line of `line.ts`, in which the oldest candidate leads and every key's value is what
+ * its candidate proclaims. That is the layout of `etcdctl elect` and of Go's `concurrency.Election`; unlike it, a
+ * candidate's own key is read again after the wait, so nobody leads on a place that expired while it waited.
+ */
+export class Election {
+  readonly #context: Context;
+  readonly #line: Line;
+
+  constructor(context: Context, name: Name) {
+    this.#context = context;
+    this.#line = new Line(context, prefixOf("election", name));
+  }
+
+  get #backend(): Backend {
+    return this.#context.backend;
+  }
+
+  /** Waits to be elected. Rejects as `Mutex.acquire` does. */
+  async campaign(options: CampaignOptions = {}): Promise<Leadership> {
+    checkOptions("campaign", options, ["value", "signal"]);
+    return this.#campaign(options);
+  }
+
+  /**
+   * Leads whenever it can:
+   *
+   *   1. campaign, for as long as it takes;
+   *   2. run `lead`; it must stop when `leadership.signal` aborts: leadership was lost, or `signal` aborted;
+   *   3. when `lead` ends while leading, resign, and give what it gave or threw;
+   *   4. when leadership was lost, wait for `lead` to end, and go to 1.
+   *
+   * Ends with `signal.reason` when that aborts, after `lead` ended.
+   */
+  async run<T>(lead: (leadership: Leadership) => Promise<T> | T, options: CampaignOptions = {}): Promise<T> {
+    checkOptions("run", options, ["value", "signal"]);
+    using linked = linkSignals(options.signal, this.#context.closed);
+    for (;;) {
+      const leadership = await this.#campaignOn({ ...options, signal: linked.signal });
+      try {
+        const result = await lead(leadership);
+        if (leadership.isHeld()) return result;
+      } catch (error) {
+        if (leadership.isHeld()) throw error;
+        if (error !== leadership.signal.reason)
+          this.#context.warn(`after its leadership was lost, lead failed: ${error}`);
+      } finally {
+        await leadership.resign();
+      }
+      linked.signal.throwIfAborted();
+    }
+  }
+
+  /** Who leads now, if anyone does. One round trip. */
+  async leader(options: CallOptions = {}): Promise<Leader | undefined> {
+    const { entries } = await this.#backend.kv.list(this.#line.prefix, { ...options, order: "oldest", limit: 1 });
+    return entries[0] && leaderOf(entries[0]);
+  }
+
+  /**
+   * Who leads, and again whenever that or what they proclaim changes; undefined while nobody does. The newest wins: a
+   * slow reader skips leaders, and never sees one that was not first in line. Needs no session.
+   */
+  async *observe(options: WaitOptions = {}): AsyncGenerator<Leader | undefined, void, undefined> {
+    checkOptions("observe", options, ["signal"]);
+    using linked = linkSignals(options.signal, this.#context.closed);
+    await using candidates = await Follower.open(this.#backend, this.#line.prefix, linked.signal);
+    let seen: Entry | "nothing" | undefined = "nothing";
+    for await (const { entries } of candidates) {
+      const first = oldest(entries.values());
+      const same = seen !== "nothing" && first?.created === seen?.created && first?.modified === seen?.modified;
+      if (same) continue;
+      seen = first;
+      yield first && leaderOf(first);
+    }
+  }
+
+  async #campaign({ value = this.#context.owner, signal }: CampaignOptions, until?: AbortSignal): Promise<Leadership> {
+    checkText("value", value);
+    const place = await this.#line.take(encode(value), { signal });
+    return new Leadership(this.#backend, place, until);
+  }
+
+  async #campaignOn(options: CampaignOptions & { readonly signal: AbortSignal }): Promise<Leadership> {
+    const { clock } = this.#backend;
+    for (let failures = 1; ; failures++) {
+      try {
+        return await this.#campaign(options, options.signal);
+      } catch (error) {
+        options.signal.throwIfAborted();
+        if (!isCoordinationError(error, "LEASE_LOST", "UNAVAILABLE", "OUTCOME_UNKNOWN", "LIMIT")) throw error;
+      }
+      await sleep(clock, backoffMs(clock, failures), options.signal);
+    }
+  }
+}
+
+function oldest(entries: Iterable<Entry>): Entry | undefined {
+  let first: Entry | undefined;
+  for (const entry of entries) {
+    if (first === undefined || entry.created < first.created) first = entry;
+  }
+  return first;
+}
+
+function leaderOf({ key, value, created }: Entry): Leader {
+  return { value: decode(value), token: created, key };
+}

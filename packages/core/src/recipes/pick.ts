@@ -1,0 +1,112 @@
+import { outOfRange, wrongType } from "../arguments.ts";
+import { hash } from "../hash.ts";
+import type { Clock } from "../ports/clock.ts";
+import type { Instance } from "./instance.ts";
+
+/**
+ * How to choose among the instances of a service:
+ *
+ * - `round-robin` each in turn, by id;
+ * - `random` any;
+ * - `weighted` any, in proportion to its weight;
+ * - `least-busy` the one with the fewest picks not yet disposed;
+ * - `consistent-hash` for one key always the same one while it is there, and few keys move when instances come or go
+ *   (rendezvous hashing: Thaler and Ravishankar, 1998);
+ * - `sticky` for one key the one it got before, for as long as that is there.
+ */
+export type Strategy = "round-robin" | "random" | "weighted" | "least-busy" | "consistent-hash" | "sticky";
+
+/** An instance that was picked; dispose it when done, so that `least-busy` knows. */
+export interface Picked extends Disposable {
+  readonly instance: Instance;
+}
+
+type Choose = (instances: readonly Instance[], key: string) => Instance | undefined;
+
+/** How many keys `sticky` remembers; beyond it the one least recently used is forgotten. */
+const stickyKeys = 10_000;
+
+/** The strategies, and what they remember between picks. */
+export class Picker {
+  readonly #clock: Clock;
+  readonly #busy = new Map<string, number>();
+  readonly #stuck = new Map<string, string>();
+  #turn = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** One of the instances; undefined when there is none to pick. */
+  pick(instances: readonly Instance[], strategy: Strategy, key: string | undefined): Picked | undefined {
+    const choose = Object.hasOwn(this.#strategies, strategy) ? this.#strategies[strategy] : undefined;
+    if (choose === undefined) {
+      throw outOfRange("strategy", strategy, `one of ${Object.keys(this.#strategies).join(", ")}`);
+    }
+    if (key === undefined && (strategy === "consistent-hash" || strategy === "sticky")) {
+      throw wrongType(`key of a ${strategy} pick`, key, "a string");
+    }
+    const instance = choose(instances, key ?? "");
+    return instance && this.#use(instance);
+  }
+
+  readonly #strategies: Readonly<Record<Strategy, Choose>> = {
+    "round-robin": (instances) => instances[this.#turn++ % instances.length],
+    random: (instances) => instances[Math.floor(this.#clock.random() * instances.length)],
+    weighted: (instances) => this.#weighted(instances),
+    "least-busy": (instances) => this.#leastBusy(instances),
+    "consistent-hash": (instances, key) => highest(instances, ({ id }) => hash(`${id}\0${key}`)),
+    sticky: (instances, key) => this.#sticky(instances, key),
+  };
+
+  #weighted(instances: readonly Instance[]): Instance | undefined {
+    let left = this.#clock.random() * instances.reduce((sum, { weight }) => sum + weight, 0);
+    return instances.find(({ weight }) => {
+      left -= weight;
+      return left < 0;
+    });
+  }
+
+  #leastBusy(instances: readonly Instance[]): Instance | undefined {
+    // From a turning start, so that equally idle ones take turns.
+    const start = this.#turn++ % Math.max(1, instances.length);
+    const turned = [...instances.slice(start), ...instances.slice(0, start)];
+    return highest(turned, ({ id }) => -(this.#busy.get(id) ?? 0));
+  }
+
+  #sticky(instances: readonly Instance[], key: string): Instance | undefined {
+    const before = this.#stuck.get(key);
+    const instance = instances.find(({ id }) => id === before) ?? this.#strategies.random(instances, key);
+    this.#stuck.delete(key);
+    if (instance) this.#stuck.set(key, instance.id);
+    const [oldest] = this.#stuck.keys();
+    if (this.#stuck.size > stickyKeys && oldest !== undefined) this.#stuck.delete(oldest);
+    return instance;
+  }
+
+  #use(instance: Instance): Picked {
+    const { id } = instance;
+    this.#busy.set(id, (this.#busy.get(id) ?? 0) + 1);
+    let done = false;
+    return {
+      instance,
+      [Symbol.dispose]: () => {
+        if (done) return;
+        done = true;
+        const left = (this.#busy.get(id) ?? 1) - 1;
+        if (left > 0) this.#busy.set(id, left);
+        else this.#busy.delete(id);
+      },
+    };
+  }
+}
+
+function highest(instances: readonly Instance[], score: (instance: Instance) => number): Instance | undefined {
+  let best: Instance | undefined;
+  let bestScore = Number.NEGATIVE_INFINITY;
+  for (const instance of instances) {
+    const own = score(instance);
+    if (own > bestScore) [best, bestScore] = [instance, own];
+  }
+  return best;
+}

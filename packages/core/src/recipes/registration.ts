@@ -1,0 +1,168 @@
+import { checkOptions } from "../arguments.ts";
+import type { Context, WaitOptions } from "../context.ts";
+import { CoordinationError } from "../errors.ts";
+import type { Condition, Entry, Revision } from "../ports/kv.ts";
+import type { Session } from "../session.ts";
+import { persistently, settle } from "../settle.ts";
+import { linkSignals } from "../signals.ts";
+import { type Advertisement, advertisementOptions, checkAdvertisement, encodeAdvertisement } from "./instance.ts";
+
+/**
+ * An instance's place in the directory, kept until it is deregistered:
+ *
+ *   1. put the instance's key on the session's lease: when the process dies, it vanishes with the lease;
+ *   2. when a session is lost, put the key again on the next one's lease, which moves it in one step: if the old lease
+ *      still lived, nobody saw the instance go;
+ *   3. when the key vanished while the session lives, put it again;
+ *   4. to deregister, delete the key if what we wrote is still there.
+ *
+ * The last registration of an id wins: when another process registers it, this one ends with `NOT_HELD`.
+ */
+export class Registration implements AsyncDisposable {
+  readonly service: string;
+  readonly id: string;
+  readonly #context: Context;
+  readonly #key: string;
+  readonly #replaced = new AbortController();
+  #advertisement: Advertisement;
+  /** What our last put wrote, once there was one. */
+  #modified: Revision | undefined;
+  #session: Session | undefined;
+  #watched: Disposable | undefined;
+  #kept: Disposable | undefined;
+  /** Puts and deletes of the key go one after the other. */
+  #queue: Promise<unknown> = Promise.resolve();
+  #deregistered = false;
+
+  private constructor(context: Context, service: string, id: string, key: string, advertisement: Advertisement) {
+    this.#context = context;
+    this.service = service;
+    this.id = id;
+    this.#key = key;
+    this.#advertisement = advertisement;
+  }
+
+  /** Registers an instance, in one round trip once there is a session. */
+  static async open(
+    context: Context,
+    place: { readonly service: string; readonly id: string; readonly key: string },
+    advertisement: Advertisement,
+    options: WaitOptions,
+  ): Promise<Registration> {
+    const registration = new Registration(context, place.service, place.id, place.key, advertisement);
+    await registration.#inTurn(async () => {
+      await registration.#put(await context.sessions.current(options), options.signal);
+    });
+    registration.#kept = context.sessions.keep((session) => registration.#restore(session));
+    return registration;
+  }
+
+  /** Aborts with `NOT_HELD` when another process registered the same id; this registration then is over. */
+  get signal(): AbortSignal {
+    return this.#replaced.signal;
+  }
+
+  /**
+   * Changes what the instance says; what is not given stays. Rejects with `NOT_HELD` after `deregister` and when another
+   * process registered the id.
+   */
+  update(changes: Partial<Advertisement>, options: WaitOptions = {}): Promise<void> {
+    return this.#inTurn(async () => {
+      checkOptions("update", changes, advertisementOptions);
+      checkOptions("update", options, ["signal"]);
+      const advertisement = { ...this.#advertisement, ...changes };
+      checkAdvertisement("update", advertisement);
+      this.#throwIfOver();
+      const session = await this.#context.sessions.current(options);
+      const before = this.#advertisement;
+      this.#advertisement = advertisement;
+      try {
+        await this.#put(session, options.signal);
+      } catch (error) {
+        this.#advertisement = before;
+        throw error;
+      }
+    });
+  }
+
+  /** Takes the instance out of the directory. Never rejects for a store that is away; doing it twice is fine. */
+  deregister(): Promise<void> {
+    this.#kept?.[Symbol.dispose]();
+    return this.#inTurn(async () => {
+      if (this.#deregistered) return;
+      this.#deregistered = true;
+      this.#watched?.[Symbol.dispose]();
+      if (this.#session?.isAlive() && !this.signal.aborted) {
+        await this.#session.discard(this.#key);
+      }
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.deregister();
+  }
+
+  #inTurn<T>(step: () => Promise<T>): Promise<T> {
+    const turn = this.#queue.then(step);
+    this.#queue = turn.catch(() => {});
+    return turn;
+  }
+
+  #restore(session: Session): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#deregistered || this.signal.aborted) return;
+      await this.#put(session, undefined);
+    });
+  }
+
+  /** Writes what the instance says, on the session's lease, unless another process wrote since we did. */
+  async #put(session: Session, until: AbortSignal | undefined): Promise<void> {
+    using linked = linkSignals(until, session.signal);
+    const { signal } = linked;
+    const { kv, clock } = this.#context.backend;
+    const key = this.#key;
+    const put = { put: key, value: encodeAdvertisement(this.#advertisement), lease: session.lease };
+    const read = { get: key };
+    let expected: readonly Condition[] = this.#modified === undefined ? [] : [{ key, modified: this.#modified }];
+    for (;;) {
+      const commit = await settle(clock, signal, () =>
+        kv.commit({ if: expected, then: [put, read], else: [read] }, { signal }),
+      );
+      const entry = commit.succeeded ? commit.results[1] : commit.results[0];
+      if (entry === undefined) expected = [{ key, exists: false }];
+      else if (commit.succeeded || (entry.lease === session.lease.id && sameBytes(entry.value, put.value))) {
+        return this.#written(session, entry);
+      } else if (entry.lease === session.lease.id || entry.lease === this.#session?.lease.id) {
+        // An earlier put of ours, whose outcome we did not learn.
+        expected = [{ key, modified: entry.modified }];
+      } else throw this.#replace();
+    }
+  }
+
+  #written(session: Session, { key, created, modified }: Entry): void {
+    this.#modified = modified;
+    this.#session = session;
+    this.#watched?.[Symbol.dispose]();
+    const lost = () => {
+      void persistently(this.#context.backend.clock, session.signal, () => this.#restore(session));
+    };
+    this.#watched = session.watchOver({ key, created, lost });
+  }
+
+  #replace(): CoordinationError {
+    const reason = new CoordinationError("NOT_HELD", `another process registered ${this.service}/${this.id}`);
+    this.#kept?.[Symbol.dispose]();
+    this.#watched?.[Symbol.dispose]();
+    this.#replaced.abort(reason);
+    return reason;
+  }
+
+  #throwIfOver(): void {
+    if (this.#deregistered) throw new CoordinationError("NOT_HELD", `${this.service}/${this.id} was deregistered`);
+    this.signal.throwIfAborted();
+  }
+}
+
+function sameBytes(one: Uint8Array, other: Uint8Array): boolean {
+  return one.length === other.length && one.every((byte, index) => byte === other[index]);
+}

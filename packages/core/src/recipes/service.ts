@@ -1,0 +1,186 @@
+import { checkName, checkOptions, outOfRange } from "../arguments.ts";
+import { type Context, segment, type WaitOptions } from "../context.ts";
+import { Follower, type View } from "../follow.ts";
+import { linkSignals } from "../signals.ts";
+import {
+  type Advertisement,
+  checkAdvertisement,
+  decodeInstance,
+  type Instance,
+  instanceKey,
+  saysTheSame,
+} from "./instance.ts";
+import { type Picked, Picker, type Strategy } from "./pick.ts";
+import { Registration } from "./registration.ts";
+
+export interface RegisterOptions extends Advertisement, WaitOptions {
+  /** The instance's id, by default one that no other has. Registering an id again takes it over. */
+  readonly id?: string | undefined;
+}
+
+export interface InstancesOptions extends WaitOptions {
+  /** Also those of all services below this one in the directory. */
+  readonly recursive?: boolean | undefined;
+}
+
+/** The instances of a service, as they were at one time. */
+export interface Snapshot {
+  /** Ordered by service, then by id. */
+  readonly instances: readonly Instance[];
+  /** The store does not answer: these are the last that were known. */
+  readonly stale: boolean;
+}
+
+/** What to do when an instance comes, says something new, or goes. */
+export interface InstanceCallbacks {
+  started?(instance: Instance): void;
+  changed?(instance: Instance, before: Instance): void;
+  stopped?(instance: Instance): void;
+}
+
+/**
+ * A service in the directory. Its name is a path (`payments`, `payments/eu`), so that a sub-directory can be watched as
+ * a whole. An instance is a key `service/<name>/<id>` on its process's lease, in the form of Go's `naming/endpoints`
+ * package for etcd: it vanishes when the process dies, at the end of the lease.
+ */
+export class Service {
+  readonly name: string;
+  readonly #context: Context;
+  readonly #prefix: string;
+
+  constructor(context: Context, name: string) {
+    checkName("name of the service", name);
+    if (name.split("/").includes("")) throw outOfRange("name of the service", name, "a path of non-empty segments");
+    this.#context = context;
+    this.name = name;
+    this.#prefix = `${root}${name.split("/").map(segment).join("/")}/`;
+  }
+
+  /**
+   * Registers an instance, and keeps it registered until it is deregistered: over lost sessions too, without a moment's
+   * absence if the next session opens before the lost one's lease ended. One round trip, once there is a session.
+   */
+  async register(options: RegisterOptions): Promise<Registration> {
+    checkAdvertisement("register", options, ["id", "signal"]);
+    const { id = this.#context.backend.clock.id(), signal } = options;
+    checkName("id of register", id);
+    const { address, metadata, weight } = options;
+    const place = { service: this.name, id, key: instanceKey(this.#prefix, id) };
+    return Registration.open(this.#context, place, { address, metadata, weight }, { signal });
+  }
+
+  /** A live view of the instances, current when it resolves. `signal` ends it. Needs no session. */
+  async instances(options: InstancesOptions = {}): Promise<Instances> {
+    checkOptions("instances", options, ["recursive", "signal"]);
+    const linked = linkSignals(options.signal, this.#context.closed);
+    try {
+      const follower = await Follower.open(this.#context.backend, this.#prefix, linked.signal);
+      return new Instances(this.#context, follower, options.recursive ? undefined : this.name, linked);
+    } catch (error) {
+      linked[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** The instances, and again whenever they change. Newest wins: a slow reader skips snapshots. */
+  async *watch(options: InstancesOptions = {}): AsyncGenerator<Snapshot, void, undefined> {
+    await using instances = await this.instances(options);
+    yield* instances;
+  }
+}
+
+const root = "service/";
+
+/** A live view of a service's instances. */
+export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
+  readonly #context: Context;
+  readonly #follower: Follower;
+  readonly #only: string | undefined;
+  readonly #linked: Disposable;
+  readonly #picker: Picker;
+  #latest: { readonly view: View; readonly snapshot: Snapshot } | undefined;
+
+  /** With `only`, those of that service alone. */
+  constructor(context: Context, follower: Follower, only: string | undefined, linked: Disposable) {
+    this.#context = context;
+    this.#follower = follower;
+    this.#only = only;
+    this.#linked = linked;
+    this.#picker = new Picker(context.backend.clock);
+  }
+
+  /** The newest snapshot. */
+  get snapshot(): Snapshot {
+    return this.#snapshotOf(this.#follower.view);
+  }
+
+  /** An instance to talk to; undefined when there is none. `key` is for `consistent-hash` and `sticky`. */
+  pick(strategy: Strategy, key?: string): Picked | undefined {
+    return this.#picker.pick(this.snapshot.instances, strategy, key);
+  }
+
+  /** Yields the snapshot and then each newer one; rejects when the view ends by its signal. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Snapshot, void, undefined> {
+    for await (const view of this.#follower) yield this.#snapshotOf(view);
+  }
+
+  /**
+   * Calls back for every instance there is, and then for each that comes, changes or goes, until disposed. An instance
+   * registered anew with the same words, after its process lost its session, says nothing new. What a callback throws
+   * goes to the conclave's `onWarning`, and the next is called all the same.
+   */
+  subscribe(callbacks: InstanceCallbacks): Disposable {
+    checkOptions("subscribe", callbacks, ["started", "changed", "stopped"]);
+    let subscribed = true;
+    const call = (callback: () => void) => {
+      try {
+        if (subscribed) callback();
+      } catch (error) {
+        this.#context.warn(`a callback of subscribe failed: ${error}`);
+      }
+    };
+    const tell = async () => {
+      let known = new Map<string, Instance>();
+      for await (const { instances } of this) {
+        if (!subscribed) return;
+        const now = new Map(instances.map((instance) => [`${instance.service}/${segment(instance.id)}`, instance]));
+        for (const [path, instance] of known) if (!now.has(path)) call(() => callbacks.stopped?.(instance));
+        for (const [path, instance] of now) {
+          const before = known.get(path);
+          if (!before) call(() => callbacks.started?.(instance));
+          else if (!saysTheSame(before, instance)) call(() => callbacks.changed?.(instance, before));
+        }
+        known = now;
+      }
+    };
+    tell().catch(() => {});
+    return {
+      [Symbol.dispose]: () => {
+        subscribed = false;
+      },
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#linked[Symbol.dispose]();
+    await this.#follower[Symbol.asyncDispose]();
+  }
+
+  #snapshotOf(view: View): Snapshot {
+    if (this.#latest?.view !== view) this.#latest = { view, snapshot: this.#decode(view) };
+    return this.#latest.snapshot;
+  }
+
+  #decode({ entries, stale }: View): Snapshot {
+    const instances = [...entries.values()]
+      .map((entry) => decodeInstance(root, entry))
+      .filter((instance) => instance !== undefined)
+      .filter(({ service }) => this.#only === undefined || service === this.#only);
+    instances.sort((one, other) => compare(one.service, other.service) || compare(one.id, other.id));
+    return { instances, stale };
+  }
+}
+
+function compare(one: string, other: string): number {
+  return one < other ? -1 : one > other ? 1 : 0;
+}

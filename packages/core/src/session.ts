@@ -1,0 +1,230 @@
+import { backoffMs } from "./backoff.ts";
+import { CoordinationError, isCoordinationError } from "./errors.ts";
+import type { Backend } from "./ports/backend.ts";
+import { elapsedMs, type Instant, instant } from "./ports/clock.ts";
+import type { CallOptions, Entry, Revision } from "./ports/kv.ts";
+import type { Lease } from "./ports/leases.ts";
+import { sleep } from "./signals.ts";
+
+/** How much faster than ours the store's clock may run. */
+const driftRatio = 0.01;
+/** What a caller that was just told "still held" gets to act on it. */
+const marginMs = (ttlMs: number): number => Math.min(50, ttlMs * 0.05);
+/** How many keys one check of what is held reads. */
+const keysPerCheck = 100;
+/** The longest that one attempt to clean up, or the end of a session, waits for the store. */
+const cleanupMs = (ttlMs: number): number => Math.min(2_000, ttlMs / 3);
+
+/** A key whose loss must be announced to whoever relies on it. */
+export interface HeldKey {
+  readonly key: string;
+  readonly created: Revision;
+  /** Called at most once: the key is gone, is another's, or may be. */
+  lost(reason: CoordinationError): void;
+}
+
+export interface SessionOptions extends CallOptions {
+  readonly ttlMs: number;
+  /** Which of its owner's sessions this is, counted from 1. */
+  readonly epoch?: number | undefined;
+}
+
+/**
+ * One lease kept alive, shared by everything a process holds. It is alive while the store cannot yet have given its keys
+ * away: until the time the last acknowledged renewal was *sent*, plus the time to live that was granted, less the clocks'
+ * drift and a margin. `isAlive` computes that, so it is right in the first line after the process was stopped or busy;
+ * `signal` aborts at that time. A loss is final: no late answer revives a session.
+ *
+ * Renewals are sent every third of the time to live. With each one it also reads the keys behind what is held, so that
+ * a key that an operator deleted, or that a faulty store dropped while it kept acknowledging renewals, is lost within one
+ * such interval.
+ */
+export class Session implements AsyncDisposable {
+  readonly lease: Lease;
+  readonly epoch: number;
+  readonly #backend: Backend;
+  readonly #ended = new AbortController();
+  readonly #held = new Set<HeldKey>();
+  readonly #cleanups = new Set<() => Promise<boolean>>();
+  readonly #running = new Set<Promise<unknown>>();
+  #renewedAt: Instant;
+  #validMs: number;
+  #expiry: Disposable | undefined;
+  #names = 0;
+  #closing: Promise<void> | undefined;
+
+  private constructor(backend: Backend, lease: Lease, grantedAt: Instant, epoch: number) {
+    this.#backend = backend;
+    this.lease = lease;
+    this.epoch = epoch;
+    this.#renewedAt = grantedAt;
+    this.#validMs = validMs(lease.ttlMs);
+  }
+
+  /** Opens a session; rejects as `Leases.grant` does. */
+  static async open(backend: Backend, options: SessionOptions): Promise<Session> {
+    const { epoch = 1, ...grant } = options;
+    const sentAt = instant(backend.clock);
+    const lease = await backend.leases.grant(grant);
+    const session = new Session(backend, lease, sentAt, epoch);
+    session.#armExpiry();
+    session.#track(session.#keepAlive());
+    return session;
+  }
+
+  /** Aborts once, when the session ends: with `LEASE_LOST` when it was lost, with `CLOSED` when it was closed. */
+  get signal(): AbortSignal {
+    return this.#ended.signal;
+  }
+
+  /** Whether the store cannot yet have given away what is held; plain clock arithmetic, so never out of date. */
+  isAlive(): boolean {
+    if (!this.#ended.signal.aborted && this.remainingMs() <= 0) {
+      this.#end(new CoordinationError("LEASE_LOST", `the session was not renewed within ${this.#validMs} ms`));
+    }
+    return !this.#ended.signal.aborted;
+  }
+
+  /** For how long it stays alive if no further renewal succeeds; 0 or less once it cannot be relied on. */
+  remainingMs(): number {
+    return this.#validMs - elapsedMs(this.#backend.clock, this.#renewedAt);
+  }
+
+  /** A name for an own key that nobody has used: the lease's id, and a number that grows. */
+  nextName(): string {
+    this.#names += 1;
+    return `${this.lease.id}-${this.#names}`;
+  }
+
+  /** Announces to `held.lost` when the session ends or the key is no longer that incarnation on this lease. */
+  watchOver(held: HeldKey): Disposable {
+    this.throwIfEnded();
+    this.#held.add(held);
+    return { [Symbol.dispose]: () => void this.#held.delete(held) };
+  }
+
+  /** Throws why the session ended, if it has. */
+  throwIfEnded(): void {
+    if (!this.isAlive()) throw this.#ended.signal.reason;
+  }
+
+  /**
+   * Deletes an own key, and tries again after each renewal until that is done; the lease takes the key at the latest.
+   * Resolves after the first attempt. Without `created` the key's put has an unknown outcome and may still arrive: it is
+   * looked for until one time to live has passed.
+   */
+  discard(key: string, created?: Revision): Promise<void> {
+    const { kv, clock } = this.#backend;
+    const since = instant(clock);
+    const options = { timeoutMs: cleanupMs(this.lease.ttlMs) };
+    const cleanup = async (): Promise<boolean> => {
+      if (created !== undefined) {
+        await kv.commit({ if: [{ key, created }], then: [{ delete: key }] }, options);
+        return true;
+      }
+      const entry = await kv.get(key, options);
+      if (entry?.lease !== this.lease.id) return elapsedMs(clock, since) >= this.lease.ttlMs;
+      const { modified } = entry;
+      return (await kv.commit({ if: [{ key, modified }], then: [{ delete: key }] }, options)).succeeded;
+    };
+    this.#cleanups.add(cleanup);
+    return this.#track(this.#attempt(cleanup));
+  }
+
+  /** Ends it and revokes the lease, so that all its keys go at once; bounded, and if the store is away they expire. */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      const wasAlive = this.isAlive();
+      this.#end(new CoordinationError("CLOSED", "the session was closed"));
+      if (wasAlive) await this.lease.revoke({ timeoutMs: cleanupMs(this.lease.ttlMs) }).catch(() => {});
+      await Promise.allSettled(this.#running);
+    })();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #end(reason: CoordinationError): void {
+    if (this.#ended.signal.aborted) return;
+    this.#expiry?.[Symbol.dispose]();
+    this.#ended.abort(reason);
+    for (const held of this.#held) held.lost(reason);
+    this.#held.clear();
+    this.#cleanups.clear();
+  }
+
+  #armExpiry(): void {
+    this.#expiry?.[Symbol.dispose]();
+    this.#expiry = this.#backend.clock.after(Math.max(0, this.remainingMs()), () => {
+      // A timer may fire early against the other hand of the clock: then it is set again for the rest.
+      if (this.isAlive()) this.#armExpiry();
+    });
+  }
+
+  async #keepAlive(): Promise<void> {
+    const { clock } = this.#backend;
+    const { signal } = this;
+    let pauseMs = this.#intervalMs();
+    for (let failures = 0; ; ) {
+      await sleep(clock, pauseMs, signal).catch(() => {});
+      if (!this.isAlive()) return;
+      const sentAt = instant(clock);
+      try {
+        const ttlMs = await this.lease.keepAlive({ signal, timeoutMs: this.lease.ttlMs / 4 });
+        if (!this.isAlive()) return;
+        this.#renewedAt = sentAt;
+        this.#validMs = validMs(ttlMs);
+        this.#armExpiry();
+        failures = 0;
+        pauseMs = Math.max(0, this.#intervalMs() - elapsedMs(clock, sentAt));
+        this.#track(this.#afterRenewal());
+      } catch (error) {
+        if (signal.aborted) return;
+        if (isCoordinationError(error, "LEASE_LOST", "CLOSED")) return this.#end(error);
+        failures += 1;
+        pauseMs = backoffMs(clock, failures, this.lease.ttlMs / 10);
+      }
+    }
+  }
+
+  #intervalMs(): number {
+    return (this.lease.ttlMs / 3) * (0.9 + 0.1 * this.#backend.clock.random());
+  }
+
+  async #afterRenewal(): Promise<void> {
+    for (const cleanup of [...this.#cleanups]) await this.#attempt(cleanup);
+    const held = [...this.#held];
+    for (let from = 0; from < held.length; from += keysPerCheck)
+      await this.#check(held.slice(from, from + keysPerCheck));
+  }
+
+  async #attempt(cleanup: () => Promise<boolean>): Promise<void> {
+    if (await cleanup().catch(() => false)) this.#cleanups.delete(cleanup);
+  }
+
+  async #check(held: readonly HeldKey[]): Promise<void> {
+    const { signal } = this;
+    const timeoutMs = this.lease.ttlMs / 3;
+    const reads = held.map(({ key }) => ({ get: key }));
+    const commit = await this.#backend.kv.commit({ then: reads }, { signal, timeoutMs }).catch(() => undefined);
+    commit?.results.forEach((result, index) => {
+      const one = held[index] as HeldKey;
+      const entry = result as Entry | undefined;
+      if (entry?.created === one.created && entry.lease === this.lease.id) return;
+      if (this.#held.delete(one)) one.lost(new CoordinationError("LEASE_LOST", `the key ${one.key} is gone`));
+    });
+  }
+
+  /** Lets `close` wait for what runs in the background; such work never rejects. */
+  #track<T>(work: Promise<T>): Promise<T> {
+    this.#running.add(work);
+    void work.finally(() => this.#running.delete(work));
+    return work;
+  }
+}
+
+function validMs(ttlMs: number): number {
+  return ttlMs * (1 - driftRatio) - marginMs(ttlMs);
+}

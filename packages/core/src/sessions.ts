@@ -1,0 +1,68 @@
+import type { WaitOptions } from "./context.ts";
+import type { Backend } from "./ports/backend.ts";
+import { Session } from "./session.ts";
+import { persistently } from "./settle.ts";
+import { abortable } from "./signals.ts";
+
+/**
+ * The sessions of one process, one at a time: opened when something first needs a lease, opened anew, with the next
+ * epoch, after a loss. Only what is idempotent follows from one to the next, by `keep`; locks and leadership never do.
+ */
+export class Sessions {
+  readonly #backend: Backend;
+  readonly #ttlMs: number;
+  readonly #closed: AbortSignal;
+  readonly #keepers = new Set<(session: Session) => Promise<void>>();
+  #current: Session | undefined;
+  #opening: Promise<Session> | undefined;
+  #epochs = 0;
+
+  constructor(backend: Backend, ttlMs: number, closed: AbortSignal) {
+    this.#backend = backend;
+    this.#ttlMs = ttlMs;
+    this.#closed = closed;
+  }
+
+  /** The live session; opens one if there is none. */
+  async current(options: WaitOptions = {}): Promise<Session> {
+    this.#closed.throwIfAborted();
+    if (this.#current?.isAlive()) return this.#current;
+    this.#opening ??= this.#open().finally(() => {
+      this.#opening = undefined;
+    });
+    return abortable(this.#opening, options.signal);
+  }
+
+  /**
+   * Calls `register` with each session opened from now on, until disposed; while there is any, a lost session is
+   * replaced at once. The caller does what `register` does with the current session itself.
+   */
+  keep(register: (session: Session) => Promise<void>): Disposable {
+    this.#keepers.add(register);
+    return { [Symbol.dispose]: () => void this.#keepers.delete(register) };
+  }
+
+  /** Closes the current session. */
+  async close(): Promise<void> {
+    await this.#opening?.catch(() => {});
+    await this.#current?.close();
+  }
+
+  async #open(): Promise<Session> {
+    const { clock } = this.#backend;
+    const session = await Session.open(this.#backend, { ttlMs: this.#ttlMs, epoch: this.#epochs + 1 });
+    this.#epochs = session.epoch;
+    this.#current = session;
+    if (this.#closed.aborted) {
+      await session.close();
+      throw this.#closed.reason;
+    }
+    session.signal.addEventListener("abort", () => void this.#replace(), { once: true });
+    for (const register of this.#keepers) void persistently(clock, session.signal, () => register(session));
+    return session;
+  }
+
+  async #replace(): Promise<void> {
+    if (this.#keepers.size > 0) await persistently(this.#backend.clock, this.#closed, () => this.current());
+  }
+}

@@ -1,0 +1,51 @@
+import { Bell } from "./bell.ts";
+import type { Backend } from "./ports/backend.ts";
+import type { Watch, WatchRange } from "./ports/watches.ts";
+import { patiently } from "./settle.ts";
+import { linkSignals } from "./signals.ts";
+
+/**
+ * Every wait of every recipe: watch, look, wait, look again.
+ *
+ *   1. watch the ranges, so that nothing that happens from now on is missed;
+ *   2. look; done if `look` finds what the wait is for;
+ *   3. wait until something changed, or for about `recheckMs`, so that an event the store dropped costs delay and not
+ *      a deadlock;
+ *   4. go to 2.
+ *
+ * A store that is unavailable for a while only delays the wait. Rejects with `signal.reason` at once.
+ */
+export async function waitUntil<T>(
+  backend: Backend,
+  ranges: readonly WatchRange[],
+  look: () => Promise<T | undefined>,
+  { signal, recheckMs }: { readonly signal: AbortSignal; readonly recheckMs: number },
+): Promise<T> {
+  const { clock } = backend;
+  const bell = new Bell();
+  const broken = new AbortController();
+  using linked = linkSignals(signal, broken.signal);
+  const watches: Watch[] = [];
+  try {
+    for (const range of ranges) {
+      const watch = await patiently(clock, linked.signal, () =>
+        backend.watches.watch(range, { signal: linked.signal }),
+      );
+      watches.push(watch);
+      ringOnChange(watch, bell).catch((error: unknown) => broken.abort(error));
+    }
+    for (;;) {
+      const heard = bell.rings;
+      const found = await patiently(clock, linked.signal, look);
+      if (found !== undefined) return found;
+      const patienceMs = recheckMs * (0.75 + 0.5 * clock.random());
+      await bell.after(heard, { clock, patienceMs, signal: linked.signal });
+    }
+  } finally {
+    for (const watch of watches) void watch[Symbol.asyncDispose]();
+  }
+}
+
+async function ringOnChange(watch: Watch, bell: Bell): Promise<void> {
+  for await (const _ of watch) bell.ring();
+}
