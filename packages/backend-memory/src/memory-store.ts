@@ -1,12 +1,29 @@
-import { type Clock, type Connector, type ConnectorOptions, checkOptions, systemClock } from "@conclave/core/backend";
+import {
+  type Clock,
+  type Connector,
+  type ConnectorOptions,
+  checkOptions,
+  outOfRange,
+  systemClock,
+} from "@conclave/core/backend";
 import { Ledger } from "./ledger.ts";
 import { type MemoryBackend, openClient } from "./memory-backend.ts";
 import { strong } from "./mode.ts";
+import { seededRandom } from "./seeded-random.ts";
 import { VirtualClock } from "./virtual-clock.ts";
+import { weak } from "./weak.ts";
 
 export interface MemoryStoreOptions {
   /** The time the store and its clients live by; the system's when absent. */
   readonly clock?: Clock | undefined;
+  /**
+   * `strong`, the default, promises all that the contract allows. `weak` promises only what it demands: watches that are
+   * late, merge changes or gap, revisions with holes, leases that last longer than asked. For testing what must work on
+   * every store.
+   */
+  readonly mode?: "strong" | "weak" | undefined;
+  /** Decides when and how a weak store is weak, and the chances and ids of a virtual clock; 1 when absent. */
+  readonly seed?: number | undefined;
 }
 
 /**
@@ -18,14 +35,17 @@ export class MemoryStore implements Connector {
   readonly #ledger: Ledger;
 
   constructor(options: MemoryStoreOptions = {}) {
-    checkOptions("MemoryStore", options, ["clock"]);
-    this.clock = options.clock ?? systemClock;
-    this.#ledger = new Ledger(this.clock, strong);
+    checkOptions("MemoryStore", options, ["clock", "mode", "seed"]);
+    const { clock = systemClock, mode = "strong", seed = 1 } = options;
+    if (mode !== "strong" && mode !== "weak") throw outOfRange("mode of MemoryStore", mode, '"strong" or "weak"');
+    this.clock = clock;
+    // Not the clock's own sequence again: its chances must not foretell the store's.
+    this.#ledger = new Ledger(clock, mode === "weak" ? weak(seededRandom(~seed)) : strong);
   }
 
   /** A store on a clock of its own that moves only with `advance`. */
-  static virtual(): MemoryStore {
-    return new MemoryStore({ clock: new VirtualClock() });
+  static virtual(options: Omit<MemoryStoreOptions, "clock"> = {}): MemoryStore {
+    return new MemoryStore({ ...options, clock: new VirtualClock({ seed: options.seed }) });
   }
 
   async connect(options?: ConnectorOptions): Promise<MemoryBackend> {
