@@ -16,6 +16,8 @@ export interface EtcdOptions {
   readonly binary: string;
   /** More flags, as on the command line. */
   readonly flags?: readonly string[];
+  /** For clients; a free one unless told. Members of a cluster take the ones after it. */
+  readonly port?: number;
   /** Serve TLS; with `clientCertificates` a client must present one, and its common name is its etcd user. */
   readonly tls?: Certificates & { readonly clientCertificates?: boolean };
 }
@@ -61,7 +63,8 @@ export async function startEtcd(options: EtcdOptions): Promise<Etcd> {
 export async function startCluster(options: EtcdOptions & { readonly size?: number }): Promise<EtcdCluster> {
   const places: Place[] = [];
   for (let index = 0; index < (options.size ?? 3); index++) {
-    places.push({ name: `m${index}`, port: await freePort(), peerPort: await freePort() });
+    const port = options.port === undefined ? await freePort() : options.port + index;
+    places.push({ name: `m${index}`, port, peerPort: await freePort() });
   }
   const members = places.map((place) => new Member(place, places, options));
   const stop = async () => {

@@ -1,0 +1,62 @@
+// A vitest reporter that counts, and tells on which servers: its numbers are the last thing that `npm test` prints.
+import { writeFileSync } from "node:fs";
+
+/**
+ * @typedef {object} Tally
+ * @property {number} passed
+ * @property {number} failed
+ * @property {number} skipped
+ * @property {string[]} errors   what went wrong outside of tests: in a file, a hook, or after the end
+ * @property {Record<string, { passed: number, failed: number }>} places
+ * @property {{ name: string, version: string }[]} servers   those that were there to test on
+ */
+
+export default class TallyReporter {
+  /** @type {import("vitest/node").Vitest | undefined} */
+  #vitest;
+
+  /** @param {import("vitest/node").Vitest} vitest */
+  onInit(vitest) {
+    this.#vitest = vitest;
+  }
+
+  /**
+   * @param {readonly import("vitest/node").TestModule[]} modules
+   * @param {readonly import("vitest/node").SerializedError[]} unhandled
+   */
+  onTestRunEnd(modules, unhandled) {
+    const servers = [...(this.#vitest?.getRootProject().getProvidedContext()["etcdServers"] ?? [])];
+    /** @type {Tally} */
+    const tally = { passed: 0, failed: 0, skipped: 0, errors: [], places: {}, servers };
+    tally.errors.push(...unhandled.map(({ message }) => message));
+    for (const module of modules) {
+      tally.errors.push(...errorsOf(module));
+      for (const suite of module.children.allSuites()) tally.errors.push(...errorsOf(suite));
+      for (const test of module.children.allTests()) count(tally, test);
+    }
+    const file = process.env["CONCLAVE_TALLY"];
+    if (file !== undefined) writeFileSync(file, JSON.stringify(tally));
+  }
+}
+
+/** @param {{ errors(): readonly { message: string }[] }} part */
+function errorsOf(part) {
+  return part.errors().map(({ message }) => message);
+}
+
+/**
+ * @param {Tally} tally
+ * @param {import("vitest/node").TestCase} test
+ */
+function count(tally, test) {
+  const { state } = test.result();
+  if (state === "skipped") {
+    tally.skipped++;
+    return;
+  }
+  const outcome = state === "passed" ? "passed" : "failed"; // a test that never ended failed
+  const place = tally.servers.find(({ name }) => test.fullName.includes(name))?.name ?? "with no server";
+  tally.places[place] ??= { passed: 0, failed: 0 };
+  tally.places[place][outcome]++;
+  tally[outcome]++;
+}

@@ -1,0 +1,68 @@
+// npm test [-- filter …]: builds, then tests everything on memory and on every etcd there is.
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { install, run } from "./bootstrap.mjs";
+import { ensureEtcds } from "./servers/install.mjs";
+import { missingFrom, wantedEtcds } from "./servers/locate.mjs";
+
+/** @typedef {import("./tally-reporter.mjs").Tally} Tally */
+
+install();
+const { CI, ETCD_ENDPOINTS } = process.env;
+const problems = ETCD_ENDPOINTS ? [] : (await ensureEtcds()).problems;
+const built = (await run("tsc", ["-b"])) === 0;
+const tally = await test();
+if (!built) tally.errors.push("the build");
+report(tally, tally.failed + tally.errors.length);
+
+/** Runs vitest and gives what its reporter counted. */
+async function test() {
+  const folder = mkdtempSync(join(tmpdir(), "conclave-tally-"));
+  const file = join(folder, "tally.json");
+  const reporters = ["--reporter=default", "--reporter=./scripts/tally-reporter.mjs"];
+  const code = await run("vitest", ["run", ...reporters, ...process.argv.slice(2)], { env: { CONCLAVE_TALLY: file } });
+  const counted = read(file);
+  if (counted === undefined) console.log("The test run broke off before it ended.");
+  const result = counted ?? { passed: 0, failed: 0, skipped: 0, errors: [], places: {}, servers: [] };
+  if (code !== 0 && result.failed + result.errors.length === 0) result.errors.push("the test run");
+  rmSync(folder, { recursive: true, force: true });
+  return result;
+}
+
+/**
+ * @param {Tally} tally
+ * @param {number} failed
+ */
+function report(tally, failed) {
+  for (const [place, { passed, failed }] of Object.entries(tally.places)) {
+    console.log(`  ${place}: ${passed} passed${failed > 0 ? `, ${failed} failed` : ""}`);
+  }
+  for (const error of tally.errors) console.log(`  failed outside of any test: ${error.split("\n")[0]}`);
+  if (tally.skipped > 0) console.log(`  skipped: ${tally.skipped}`);
+  const missing = missingFrom(tally.servers);
+  if (missing.length > 0) {
+    const ran = tally.servers.map(({ name }) => name).join(" and ") || "none";
+    console.log(`\nAsked for ${wantedEtcds.map(({ name }) => name).join(" and ")}; ran on ${ran}.`);
+    for (const problem of problems) console.log(`  ${problem}`);
+    console.log("  To add one, put `etcd` on PATH, or name running ones: ETCD_ENDPOINTS=http://… npm test");
+    if (CI) {
+      console.log("  In CI every missing server is a failure.");
+      failed += missing.length;
+    }
+  }
+  console.log(`\n${tally.passed} passed, ${failed} failed`);
+  process.exitCode = failed > 0 ? 1 : 0;
+}
+
+/**
+ * @param {string} file
+ * @returns {Tally | undefined}
+ */
+function read(file) {
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch {
+    return undefined;
+  }
+}
