@@ -1,1 +1,2 @@
-export {};
+export { etcd } from "./etcd.ts";
+export type { EtcdOptions, EtcdTls } from "./options.ts";

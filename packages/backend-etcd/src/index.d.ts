@@ -1,0 +1,3 @@
+export { etcd } from "./etcd.ts";
+export type { EtcdOptions, EtcdTls } from "./options.ts";
+//# sourceMappingURL=index.d.ts.map

@@ -1,0 +1,2 @@
+export { etcd } from "./etcd.js";
+//# sourceMappingURL=index.js.map

@@ -1,0 +1,165 @@
+import type {
+  CallOptions,
+  Clock,
+  Commit,
+  Entry,
+  KV,
+  Listing,
+  ListOptions,
+  Revision,
+  Selection,
+  Txn,
+} from "@conclave/core/backend";
+import type { IKeyValue, IRangeRequest, IRangeResponse, IResponseHeader, ITxnRequest, ITxnResponse } from "etcd3";
+import {
+  byCreation,
+  type DecodedListing,
+  decodeEntry,
+  decodeList,
+  decodeTxn,
+  encodeList,
+  encodeTxn,
+  keyRange,
+  successor,
+  writes,
+} from "./codec.ts";
+import type { Endpoints } from "./endpoints.ts";
+import type { Settings } from "./options.ts";
+import { hasDetails } from "./outcome.ts";
+
+/** The newest revision a client has seen; nothing older may be shown to it any more. */
+export interface Horizon {
+  seen: Revision;
+}
+
+const pageEntries = 500;
+
+/** Keys and values of etcd. */
+export class EtcdKv implements KV {
+  readonly #endpoints: Endpoints;
+  readonly #clock: Clock;
+  readonly #callTimeoutMs: number;
+  readonly #horizon: Horizon;
+
+  constructor(endpoints: Endpoints, settings: Settings, horizon: Horizon) {
+    this.#endpoints = endpoints;
+    this.#clock = settings.clock;
+    this.#callTimeoutMs = settings.callTimeoutMs;
+    this.#horizon = horizon;
+  }
+
+  async get(key: string, options?: CallOptions): Promise<Entry | undefined> {
+    const { kvs } = await this.#range(keyRange(key), options);
+    return kvs[0] && decodeEntry(kvs[0]);
+  }
+
+  async list(prefix: string, options: ListOptions = {}): Promise<Listing> {
+    const deadlineMs = this.#clock.monotonicMs() + (options.timeoutMs ?? this.#callTimeoutMs);
+    const call = (): CallOptions => ({
+      signal: options.signal,
+      timeoutMs: Math.max(1, deadlineMs - this.#clock.monotonicMs()),
+    });
+    for (;;) {
+      try {
+        return await this.#list(prefix, options, call);
+      } catch (error) {
+        // The revision of the first page was compacted before the last one was read: start over at a newer one.
+        if (!isCompacted(error) || this.#clock.monotonicMs() >= deadlineMs) throw error;
+      }
+    }
+  }
+
+  async commit<const T extends Txn>(txn: T, options?: CallOptions): Promise<Commit<T>> {
+    const reply = await this.#send(encodeTxn(txn), writes(txn) ? "write" : "read", options);
+    const { commit, cut } = decodeTxn(txn, reply, this.#note(reply.header));
+    for (const { index, decoded } of cut) {
+      const selection = (reply.succeeded ? txn.then : (txn.else ?? []))[index] as Selection & { list: string };
+      const listing = await this.#mend(selection.list, selection, decoded, options).catch((error: unknown) => {
+        // A write that was done must not look undone because of what only orders entries of one revision.
+        if (writes(txn)) return decoded.listing;
+        throw error;
+      });
+      (commit.results as unknown as unknown[])[index] = listing;
+    }
+    return commit as Commit<T>;
+  }
+
+  /** The one way by which transactions leave. */
+  #send(request: ITxnRequest, effect: "read" | "write", options: CallOptions | undefined): Promise<ITxnResponse> {
+    const isStale = effect === "read" ? this.#isStale() : () => false;
+    return this.#endpoints.call<ITxnResponse>({ service: "KV", method: "txn", effect, isStale }, request, options);
+  }
+
+  async #range(request: IRangeRequest, options: CallOptions | undefined): Promise<IRangeResponse> {
+    const plan = { service: "KV", method: "range", effect: "read", isStale: this.#isStale() } as const;
+    const reply = await this.#endpoints.call<IRangeResponse>(plan, request, options);
+    this.#note(reply.header);
+    return reply;
+  }
+
+  /** A reply must be as new as what was seen before its call; what was seen during it may be newer. */
+  #isStale(): (reply: { readonly header: IResponseHeader }) => boolean {
+    const { seen } = this.#horizon;
+    return ({ header }) => BigInt(header.revision) < seen;
+  }
+
+  #note(header: IResponseHeader): Revision {
+    const revision = BigInt(header.revision);
+    if (revision > this.#horizon.seen) this.#horizon.seen = revision;
+    return revision;
+  }
+
+  async #list(prefix: string, selection: Selection, call: () => CallOptions): Promise<Listing> {
+    const { order = "key", limit } = selection;
+    const request = encodeList(prefix, selection);
+    if (order !== "key" && limit !== undefined) {
+      const reply = await this.#range(request, call());
+      return this.#mend(prefix, selection, decodeList(selection, reply, BigInt(reply.header.revision)), call());
+    }
+    // Pages by key, all at the revision of the first; an order without a limit is made here.
+    const { sort_order: _order, sort_target: _target, ...paged } = request;
+    const kvs: IKeyValue[] = [];
+    let revision: Revision | undefined;
+    let more = true;
+    let key = request.key;
+    while (more && (limit === undefined || kvs.length < limit)) {
+      const count = Math.min(pageEntries, (limit ?? Number.POSITIVE_INFINITY) - kvs.length);
+      const pinned = revision === undefined ? {} : { revision: String(revision) };
+      const page = await this.#range({ ...paged, ...pinned, ...(key && { key }), limit: String(count) }, call());
+      revision ??= BigInt(page.header.revision);
+      for (const kv of page.kvs) kvs.push(kv);
+      more = page.more;
+      key = successor((page.kvs.at(-1) as IKeyValue | undefined)?.key ?? Buffer.alloc(0));
+    }
+    return decodeList(selection, { kvs, more }, revision as Revision).listing;
+  }
+
+  /** Where the limit cut through the entries of one revision, reads all of those, to keep the first by key. */
+  async #mend(
+    prefix: string,
+    selection: Selection,
+    { listing, cutThrough }: DecodedListing,
+    options: CallOptions | undefined,
+  ): Promise<Listing> {
+    if (cutThrough === undefined) return listing;
+    const { key, range_end, keys_only } = encodeList(prefix, { keysOnly: selection.keysOnly });
+    const { kvs } = await this.#range(
+      {
+        ...(key && { key }),
+        ...(range_end && { range_end }),
+        ...(keys_only && { keys_only }),
+        revision: String(listing.revision),
+        min_create_revision: String(cutThrough),
+        max_create_revision: String(cutThrough),
+      },
+      options,
+    );
+    const others = listing.entries.filter((entry) => entry.created !== cutThrough);
+    const entries = [...others, ...kvs.map(decodeEntry)].sort(byCreation(selection.order as "oldest" | "newest"));
+    return { ...listing, entries: entries.slice(0, selection.limit) };
+  }
+}
+
+function isCompacted(error: unknown): boolean {
+  return error instanceof Error && hasDetails(error.cause, /required revision has been compacted/);
+}

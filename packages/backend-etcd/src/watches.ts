@@ -1,0 +1,75 @@
+import {
+  type CallOptions,
+  type Clock,
+  CoordinationError,
+  type Watch,
+  type Watches,
+  type WatchRange,
+} from "@conclave/core/backend";
+import type { Endpoints } from "./endpoints.ts";
+import type { Horizon } from "./kv.ts";
+import type { Settings } from "./options.ts";
+import { Subscription } from "./subscription.ts";
+import { WatchLane } from "./watch-lane.ts";
+
+/** Watches of etcd. All share one stream, except that a watch whose reader is slow moves to one of its own. */
+export class EtcdWatches implements Watches {
+  readonly #endpoints: Endpoints;
+  readonly #clock: Clock;
+  readonly #callTimeoutMs: number;
+  readonly #horizon: Horizon;
+  readonly #lanes = new Map<Subscription, WatchLane>();
+  readonly #shared: WatchLane;
+
+  constructor(endpoints: Endpoints, settings: Settings, horizon: Horizon) {
+    this.#endpoints = endpoints;
+    this.#clock = settings.clock;
+    this.#callTimeoutMs = settings.callTimeoutMs;
+    this.#horizon = horizon;
+    this.#shared = new WatchLane(endpoints, this.#clock, {
+      pausing: false,
+      onBehind: (subscription) => this.#isolate(subscription),
+    });
+    endpoints.closed.addEventListener("abort", () => this.#close(endpoints.closed.reason));
+  }
+
+  async watch(range: WatchRange, options: CallOptions = {}): Promise<Watch> {
+    const { signal, timeoutMs = this.#callTimeoutMs } = options;
+    const abort = () => subscription.fail(signal?.reason);
+    const subscription = new Subscription(range, this.#horizon, () => {
+      signal?.removeEventListener("abort", abort);
+      this.#lanes.get(subscription)?.remove(subscription);
+      this.#lanes.delete(subscription);
+    });
+    signal?.addEventListener("abort", abort);
+    this.#lanes.set(subscription, this.#shared);
+    this.#shared.add(subscription);
+    using _timer = this.#clock.after(timeoutMs, () => {
+      subscription.fail(
+        new CoordinationError("UNAVAILABLE", "etcd did not create the watch in time", {
+          cause: this.#shared.lastFailure,
+        }),
+      );
+    });
+    await subscription.live;
+    return subscription.feed;
+  }
+
+  /** Gives a watch a stream of its own, once its reader has taken what lies there. */
+  #isolate(subscription: Subscription): void {
+    const lane = new WatchLane(this.#endpoints, this.#clock, { pausing: true, onBehind: () => {} });
+    this.#lanes.set(subscription, lane);
+    subscription.feed.drained = () => {
+      subscription.feed.drained = undefined;
+      lane.add(subscription);
+    };
+  }
+
+  #close(reason: unknown): void {
+    for (const [subscription, lane] of [...this.#lanes]) {
+      lane.close();
+      subscription.fail(reason);
+    }
+    this.#shared.close();
+  }
+}
