@@ -100,12 +100,12 @@ export function decodeList(
   };
 }
 
-/** The order of a listing by creation; within one revision by key, in the same direction. */
+/** The order of a listing by creation; within one revision by key, whichever way the revisions go. */
 export function byCreation(order: "oldest" | "newest"): (one: Entry, other: Entry) => number {
   const direction = order === "oldest" ? 1 : -1;
   return (one, other) => {
     if (one.created !== other.created) return one.created < other.created ? -direction : direction;
-    return direction * Buffer.compare(Buffer.from(one.key), Buffer.from(other.key));
+    return Buffer.compare(Buffer.from(one.key), Buffer.from(other.key));
   };
 }
 

@@ -3,7 +3,16 @@ import { abortable, backoffMs, type CallOptions, CoordinationError, linkSignals,
 import type { Credentials } from "./credentials.ts";
 import { type Duplex, Endpoint, type Rpc } from "./endpoint.ts";
 import type { Settings } from "./options.ts";
-import { type Effect, failureOf, isPassing, isStaleToken, isTimeUp, isUnsent, isUntrusted, noConnection } from "./outcome.ts";
+import {
+  type Effect,
+  failureOf,
+  isPassing,
+  isStaleToken,
+  isTimeUp,
+  isUnsent,
+  isUntrusted,
+  noConnection,
+} from "./outcome.ts";
 
 /** A member to talk to, and how it did lately. */
 interface Member {

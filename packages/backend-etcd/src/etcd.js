@@ -1,16 +1,18 @@
-import { CoordinationError, checked, checkOptions, portableLimits, } from "@conclave/core/backend";
+import { CoordinationError, checked, checkOptions, portableLimits } from "@conclave/core/backend";
 import { Credentials } from "./credentials.js";
 import { Endpoints } from "./endpoints.js";
 import { EtcdKv } from "./kv.js";
 import { EtcdLeases } from "./leases.js";
 import { parseVersion, settingsFrom } from "./options.js";
 import { EtcdWatches } from "./watches.js";
+
 const limits = { ...portableLimits, minTtlMs: 1, maxTtlMs: 24 * 60 * 60 * 1_000 };
 const guarantees = {
-    consistency: "Linearizable: every read and write is agreed on by a majority of the members.",
-    expiryLagMs: 1_500,
-    watchDelayMs: 150,
-    failover: "Loses nothing acknowledged while a majority keeps its disks. Leases live on for up to a whole time to live more.",
+  consistency: "Linearizable: every read and write is agreed on by a majority of the members.",
+  expiryLagMs: 1_500,
+  watchDelayMs: 150,
+  failover:
+    "Loses nothing acknowledged while a majority keeps its disks. Leases live on for up to a whole time to live more.",
 };
 /**
  * Stores on an etcd cluster. Does no I/O: `connect` on what it returns makes a client, each time another one, which its
@@ -20,72 +22,71 @@ const guarantees = {
  * and `UNSUPPORTED` on servers older than 3.4. It warns about servers with bugs that break promises of this library.
  */
 export function etcd(options) {
-    const settings = settingsFrom(options);
-    return { connect: (connectorOptions) => connect(settings, connectorOptions) };
+  const settings = settingsFrom(options);
+  return { connect: (connectorOptions) => connect(settings, connectorOptions) };
 }
 async function connect(settings, options = {}) {
-    checkOptions("connect", options, ["signal", "timeoutMs", "onWarning"]);
-    const { signal, timeoutMs = settings.connectTimeoutMs, onWarning } = options;
-    signal?.throwIfAborted();
-    const client = new EtcdBackend(settings);
-    try {
-        const version = await client.serverVersion({ signal, timeoutMs });
-        const warning = warningAbout(version);
-        if (warning)
-            onWarning?.(warning);
-    }
-    catch (error) {
-        await client[Symbol.asyncDispose]();
-        throw error;
-    }
-    return checked(client);
+  checkOptions("connect", options, ["signal", "timeoutMs", "onWarning"]);
+  const { signal, timeoutMs = settings.connectTimeoutMs, onWarning } = options;
+  signal?.throwIfAborted();
+  const client = new EtcdBackend(settings);
+  try {
+    const version = await client.serverVersion({ signal, timeoutMs });
+    const warning = warningAbout(version);
+    if (warning) onWarning?.(warning);
+  } catch (error) {
+    await client[Symbol.asyncDispose]();
+    throw error;
+  }
+  return checked(client);
 }
 class EtcdBackend {
-    name = "etcd";
-    limits = limits;
-    guarantees = guarantees;
-    clock;
-    kv;
-    leases;
-    watches;
-    #endpoints;
-    /** Leases have a connection of their own, so that no large reply can hold up a renewal. */
-    #leaseEndpoints;
-    constructor(settings) {
-        const { user } = settings;
-        const credentials = user && new Credentials(() => this.#login(user));
-        this.clock = settings.clock;
-        this.#endpoints = new Endpoints(settings, { credentials, ownConnection: false, longestRestMs: 1_000 });
-        this.#leaseEndpoints = new Endpoints(settings, { credentials, ownConnection: true, longestRestMs: 250 });
-        const horizon = { seen: 0n };
-        this.kv = new EtcdKv(this.#endpoints, settings, horizon);
-        this.leases = new EtcdLeases(this.#leaseEndpoints, settings);
-        this.watches = new EtcdWatches(this.#endpoints, settings, horizon);
-    }
-    async serverVersion(options) {
-        const status = { service: "Maintenance", method: "status", effect: "read" };
-        const { version } = await this.#endpoints.call(status, {}, options);
-        return version;
-    }
-    async [Symbol.asyncDispose]() {
-        this.#endpoints.close();
-        this.#leaseEndpoints.close();
-    }
-    #login({ name, password }) {
-        const authenticate = { service: "Auth", method: "authenticate", effect: "read", anonymous: true };
-        return this.#endpoints.call(authenticate, { name, password });
-    }
+  name = "etcd";
+  limits = limits;
+  guarantees = guarantees;
+  clock;
+  kv;
+  leases;
+  watches;
+  #endpoints;
+  /** Leases have a connection of their own, so that no large reply can hold up a renewal. */
+  #leaseEndpoints;
+  constructor(settings) {
+    const { user } = settings;
+    const credentials = user && new Credentials(() => this.#login(user));
+    this.clock = settings.clock;
+    this.#endpoints = new Endpoints(settings, { credentials, ownConnection: false, longestRestMs: 1_000 });
+    this.#leaseEndpoints = new Endpoints(settings, { credentials, ownConnection: true, longestRestMs: 250 });
+    const horizon = { seen: 0n };
+    this.kv = new EtcdKv(this.#endpoints, settings, horizon);
+    this.leases = new EtcdLeases(this.#leaseEndpoints, settings);
+    this.watches = new EtcdWatches(this.#endpoints, settings, horizon);
+  }
+  async serverVersion(options) {
+    const status = { service: "Maintenance", method: "status", effect: "read" };
+    const { version } = await this.#endpoints.call(status, {}, options);
+    return version;
+  }
+  async [Symbol.asyncDispose]() {
+    this.#endpoints.close();
+    this.#leaseEndpoints.close();
+  }
+  #login({ name, password }) {
+    const authenticate = { service: "Auth", method: "authenticate", effect: "read", anonymous: true };
+    return this.#endpoints.call(authenticate, { name, password });
+  }
 }
 /** What an operator should know of a server's version, if anything. */
 function warningAbout(version) {
-    const [major, minor, patch] = parseVersion(version);
-    if (major < 3 || (major === 3 && minor < 4)) {
-        throw new CoordinationError("UNSUPPORTED", `etcd ${version} is too old; 3.4 is the oldest that works`);
-    }
-    const isSound = major > 3 || minor > 6 || (minor === 6 && patch >= 11) || (minor === 5 && patch >= 30);
-    if (isSound)
-        return undefined;
-    return (`etcd ${version} has known bugs that can lose watch events, acknowledge dead leases or answer reads with old state; ` +
-        "run 3.5.30, 3.6.11 or later");
+  const [major, minor, patch] = parseVersion(version);
+  if (major < 3 || (major === 3 && minor < 4)) {
+    throw new CoordinationError("UNSUPPORTED", `etcd ${version} is too old; 3.4 is the oldest that works`);
+  }
+  const isSound = major > 3 || minor > 6 || (minor === 6 && patch >= 11) || (minor === 5 && patch >= 30);
+  if (isSound) return undefined;
+  return (
+    `etcd ${version} has known bugs that can lose watch events, acknowledge dead leases or answer reads with old state; ` +
+    "run 3.5.30, 3.6.11 or later"
+  );
 }
 //# sourceMappingURL=etcd.js.map

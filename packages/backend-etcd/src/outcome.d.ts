@@ -5,23 +5,23 @@
 export type Effect = "read" | "repeatable" | "write";
 /** How gRPC reports a failure. */
 export interface GrpcFailure extends Error {
-    readonly code: number;
-    readonly details: string;
+  readonly code: number;
+  readonly details: string;
 }
 export declare function isGrpcFailure(error: unknown): error is GrpcFailure;
 export declare function hasDetails(error: unknown, pattern: RegExp): boolean;
 export declare const code: {
-    readonly unknown: 2;
-    readonly invalidArgument: 3;
-    readonly deadlineExceeded: 4;
-    readonly notFound: 5;
-    readonly permissionDenied: 7;
-    readonly resourceExhausted: 8;
-    readonly failedPrecondition: 9;
-    readonly outOfRange: 11;
-    readonly unimplemented: 12;
-    readonly unavailable: 14;
-    readonly unauthenticated: 16;
+  readonly unknown: 2;
+  readonly invalidArgument: 3;
+  readonly deadlineExceeded: 4;
+  readonly notFound: 5;
+  readonly permissionDenied: 7;
+  readonly resourceExhausted: 8;
+  readonly failedPrecondition: 9;
+  readonly outOfRange: 11;
+  readonly unimplemented: 12;
+  readonly unavailable: 14;
+  readonly unauthenticated: 16;
 };
 /**
  * Whether the store surely never took the request up: no connection was chosen for it, the server refused the stream, or
@@ -42,8 +42,12 @@ export declare function noConnection(url: string, afterMs: number): GrpcFailure;
  * The error to reject with. Total: what is not understood counts as unanswered, which for a write that may have been
  * taken up is an unknown outcome.
  */
-export declare function failureOf(error: unknown, call: {
+export declare function failureOf(
+  error: unknown,
+  call: {
     readonly method: string;
     readonly effect: Effect;
-}, maybeApplied: boolean): Error;
+  },
+  maybeApplied: boolean,
+): Error;
 //# sourceMappingURL=outcome.d.ts.map

@@ -1,96 +1,100 @@
 import { CoordinationError } from "@conclave/core/backend";
 export function isGrpcFailure(error) {
-    return error instanceof Error && typeof error.details === "string";
+  return error instanceof Error && typeof error.details === "string";
 }
 export function hasDetails(error, pattern) {
-    return isGrpcFailure(error) && pattern.test(error.details);
+  return isGrpcFailure(error) && pattern.test(error.details);
 }
 export const code = {
-    unknown: 2,
-    invalidArgument: 3,
-    deadlineExceeded: 4,
-    notFound: 5,
-    permissionDenied: 7,
-    resourceExhausted: 8,
-    failedPrecondition: 9,
-    outOfRange: 11,
-    unimplemented: 12,
-    unavailable: 14,
-    unauthenticated: 16,
+  unknown: 2,
+  invalidArgument: 3,
+  deadlineExceeded: 4,
+  notFound: 5,
+  permissionDenied: 7,
+  resourceExhausted: 8,
+  failedPrecondition: 9,
+  outOfRange: 11,
+  unimplemented: 12,
+  unavailable: 14,
+  unauthenticated: 16,
 };
 /**
  * Whether the store surely never took the request up: no connection was chosen for it, the server refused the stream, or
  * it turned the call away before looking at it. Anything else may have been applied.
  */
 export function isUnsent(error) {
-    if (!isGrpcFailure(error))
-        return false;
-    if (error.code === code.deadlineExceeded)
-        return /waiting for (LB pick|name resolution)/i.test(error.details);
-    return (error.code === code.unavailable &&
-        /^(No connection established|Name resolution failed|Channel closed before|Stream refused by server)|^etcdserver: (no leader|rpc not supported for learner)$/.test(error.details));
+  if (!isGrpcFailure(error)) return false;
+  if (error.code === code.deadlineExceeded) return /waiting for (LB pick|name resolution)/i.test(error.details);
+  return (
+    error.code === code.unavailable &&
+    /^(No connection established|Name resolution failed|Channel closed before|Stream refused by server)|^etcdserver: (no leader|rpc not supported for learner)$/.test(
+      error.details,
+    )
+  );
 }
 const staleToken = /invalid auth token|revision of auth store is old|user name is empty/;
 /** Whether the login has expired; nothing was applied, and a new login mends it. */
 export function isStaleToken(error) {
-    return hasDetails(error, staleToken);
+  return hasDetails(error, staleToken);
 }
 export function saysStaleToken(reason) {
-    return staleToken.test(reason);
+  return staleToken.test(reason);
 }
 export function isTimeUp(error) {
-    return isGrpcFailure(error) && error.code === code.deadlineExceeded;
+  return isGrpcFailure(error) && error.code === code.deadlineExceeded;
 }
 /** Whether TLS failed because one side does not trust the other; only a person can mend that. */
 export function isUntrusted(error) {
-    return hasDetails(error, /^No connection established.*(certificate|altnames|self.signed|alert)/is);
+  return hasDetails(error, /^No connection established.*(certificate|altnames|self.signed|alert)/is);
 }
 /** Whether another attempt, here or elsewhere, may end better. */
 export function isPassing(error) {
-    return isGrpcFailure(error) && (isUnsent(error) || definiteCode(error) === undefined);
+  return isGrpcFailure(error) && (isUnsent(error) || definiteCode(error) === undefined);
 }
 /** What the server decided, with nothing applied; undefined when the failure says nothing about that. */
 function definiteCode(error) {
-    switch (error.code) {
-        case code.unauthenticated:
-        case code.permissionDenied:
-            return "DENIED";
-        case code.invalidArgument:
-            if (/auth|user name/.test(error.details))
-                return "DENIED";
-            return /too (large|many)/.test(error.details) ? "LIMIT" : "UNSUPPORTED";
-        case code.notFound:
-            return "LEASE_LOST";
-        case code.resourceExhausted:
-            // Other senders of this code are on our side of the wire, and a reply that we could not take was a reply.
-            return /^(etcdserver: |grpc: received message larger)/.test(error.details) ? "LIMIT" : undefined;
-        case code.failedPrecondition:
-        case code.outOfRange:
-        case code.unimplemented:
-            return "UNSUPPORTED";
-        case code.unavailable:
-            return isUntrusted(error) ? "DENIED" : undefined;
-        default:
-            return undefined;
-    }
+  switch (error.code) {
+    case code.unauthenticated:
+    case code.permissionDenied:
+      return "DENIED";
+    case code.invalidArgument:
+      if (/auth|user name/.test(error.details)) return "DENIED";
+      return /too (large|many)/.test(error.details) ? "LIMIT" : "UNSUPPORTED";
+    case code.notFound:
+      return "LEASE_LOST";
+    case code.resourceExhausted:
+      // Other senders of this code are on our side of the wire, and a reply that we could not take was a reply.
+      return /^(etcdserver: |grpc: received message larger)/.test(error.details) ? "LIMIT" : undefined;
+    case code.failedPrecondition:
+    case code.outOfRange:
+    case code.unimplemented:
+      return "UNSUPPORTED";
+    case code.unavailable:
+      return isUntrusted(error) ? "DENIED" : undefined;
+    default:
+      return undefined;
+  }
 }
 /** As gRPC would say it, when our own patience with a connection ends first. */
 export function noConnection(url, afterMs) {
-    const details = `No connection established to ${url} within ${Math.round(afterMs)} ms`;
-    return Object.assign(new Error(details), { code: code.unavailable, details });
+  const details = `No connection established to ${url} within ${Math.round(afterMs)} ms`;
+  return Object.assign(new Error(details), { code: code.unavailable, details });
 }
 /**
  * The error to reject with. Total: what is not understood counts as unanswered, which for a write that may have been
  * taken up is an unknown outcome.
  */
 export function failureOf(error, call, maybeApplied) {
-    if (!isGrpcFailure(error))
-        return error instanceof Error ? error : new Error(String(error));
-    const definite = definiteCode(error);
-    if (definite !== undefined) {
-        return new CoordinationError(definite, `etcd refused ${call.method}: ${error.details}`, { cause: error });
-    }
-    const unknown = call.effect !== "read" && maybeApplied;
-    return new CoordinationError(unknown ? "OUTCOME_UNKNOWN" : "UNAVAILABLE", `etcd gave no answer to ${call.method}: ${error.details}`, { cause: error });
+  if (!isGrpcFailure(error)) return error instanceof Error ? error : new Error(String(error));
+  const definite = definiteCode(error);
+  if (definite !== undefined) {
+    return new CoordinationError(definite, `etcd refused ${call.method}: ${error.details}`, { cause: error });
+  }
+  const unknown = call.effect !== "read" && maybeApplied;
+  return new CoordinationError(
+    unknown ? "OUTCOME_UNKNOWN" : "UNAVAILABLE",
+    `etcd gave no answer to ${call.method}: ${error.details}`,
+    { cause: error },
+  );
 }
 //# sourceMappingURL=outcome.js.map

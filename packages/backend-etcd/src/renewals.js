@@ -1,5 +1,6 @@
 import { CoordinationError, isCoordinationError } from "@conclave/core/backend";
 import { failureOf, isPassing, isStaleToken, isUnsent } from "./outcome.js";
+
 const keepAlive = { service: "Lease", method: "leaseKeepAlive", effect: "repeatable" };
 const longestAckMs = 2_000;
 /**
@@ -7,130 +8,119 @@ const longestAckMs = 2_000;
  * an answer for a quarter of its lease's life is replaced, at another member if there is one.
  */
 export class Renewals {
-    #endpoints;
-    #clock;
-    #callTimeoutMs;
-    #waiting = new Set();
-    #generation;
-    #opening = false;
-    #lastFailure;
-    constructor(endpoints, settings) {
-        this.#endpoints = endpoints;
-        this.#clock = settings.clock;
-        this.#callTimeoutMs = settings.callTimeoutMs;
-        endpoints.closed.addEventListener("abort", () => {
-            this.#generation?.open.stream.cancel();
-            this.#failAll(endpoints.closed.reason);
-        });
+  #endpoints;
+  #clock;
+  #callTimeoutMs;
+  #waiting = new Set();
+  #generation;
+  #opening = false;
+  #lastFailure;
+  constructor(endpoints, settings) {
+    this.#endpoints = endpoints;
+    this.#clock = settings.clock;
+    this.#callTimeoutMs = settings.callTimeoutMs;
+    endpoints.closed.addEventListener("abort", () => {
+      this.#generation?.open.stream.cancel();
+      this.#failAll(endpoints.closed.reason);
+    });
+  }
+  /** Renews once. An abort or a deadline rejects at once, whatever becomes of what was sent. */
+  renew(id, ttlMs, options = {}) {
+    const { signal, timeoutMs = this.#callTimeoutMs } = options;
+    return new Promise((resolve, reject) => {
+      const renewal = {
+        id: String(id),
+        ttlMs,
+        sent: false,
+        settle: (outcome) => {
+          if (!this.#waiting.delete(renewal)) return;
+          timer[Symbol.dispose]();
+          signal?.removeEventListener("abort", abort);
+          if (typeof outcome === "number") resolve(outcome);
+          else reject(outcome);
+        },
+      };
+      const abort = () => renewal.settle(signal?.reason);
+      const timer = this.#clock.after(timeoutMs, () => renewal.settle(this.#late(renewal)));
+      signal?.addEventListener("abort", abort);
+      this.#waiting.add(renewal);
+      if (this.#generation) this.#send(this.#generation, renewal);
+      else void this.#reopen();
+    });
+  }
+  #late(renewal) {
+    const underWay = this.#generation?.unanswered.some((one) => one.renewal === renewal);
+    return new CoordinationError(
+      renewal.sent || underWay ? "OUTCOME_UNKNOWN" : "UNAVAILABLE",
+      "etcd did not answer a keep-alive in time",
+      { cause: this.#lastFailure },
+    );
+  }
+  #failAll(error) {
+    for (const renewal of [...this.#waiting]) renewal.settle(error);
+  }
+  async #reopen() {
+    if (this.#opening) return;
+    this.#opening = true;
+    let open;
+    try {
+      open = await this.#endpoints.open(keepAlive, this.#endpoints.closed);
+    } catch (error) {
+      this.#lastFailure = error;
+      if (!isCoordinationError(error, "UNAVAILABLE")) this.#failAll(error);
     }
-    /** Renews once. An abort or a deadline rejects at once, whatever becomes of what was sent. */
-    renew(id, ttlMs, options = {}) {
-        const { signal, timeoutMs = this.#callTimeoutMs } = options;
-        return new Promise((resolve, reject) => {
-            const renewal = {
-                id: String(id),
-                ttlMs,
-                sent: false,
-                settle: (outcome) => {
-                    if (!this.#waiting.delete(renewal))
-                        return;
-                    timer[Symbol.dispose]();
-                    signal?.removeEventListener("abort", abort);
-                    if (typeof outcome === "number")
-                        resolve(outcome);
-                    else
-                        reject(outcome);
-                },
-            };
-            const abort = () => renewal.settle(signal?.reason);
-            const timer = this.#clock.after(timeoutMs, () => renewal.settle(this.#late(renewal)));
-            signal?.addEventListener("abort", abort);
-            this.#waiting.add(renewal);
-            if (this.#generation)
-                this.#send(this.#generation, renewal);
-            else
-                void this.#reopen();
-        });
+    this.#opening = false;
+    if (this.#endpoints.closed.aborted) open?.stream.cancel();
+    else if (open) this.#use({ open, unanswered: [] });
+    else if (this.#waiting.size > 0) void this.#reopen();
+  }
+  #use(generation) {
+    this.#generation = generation;
+    const { stream } = generation.open;
+    stream.on("data", (response) => {
+      if (generation === this.#generation) this.#answered(generation, response);
+    });
+    stream.on("status", ({ code, details }) => {
+      this.#drop(generation, Object.assign(new Error(details), { code, details }));
+    });
+    for (const renewal of this.#waiting) this.#send(generation, renewal);
+  }
+  #send(generation, renewal) {
+    const timer = this.#clock.after(Math.min(renewal.ttlMs / 4, longestAckMs), () => {
+      this.#drop(generation, new Error("a keep-alive was not acknowledged"));
+    });
+    generation.unanswered.push({ renewal, timer });
+    generation.open.stream.write({ ID: renewal.id });
+  }
+  #answered(generation, { ID, TTL }) {
+    const head = generation.unanswered.shift();
+    head?.timer[Symbol.dispose]();
+    if (head?.renewal.id !== ID) {
+      this.#drop(generation, new Error("a keep-alive was answered out of turn"));
+      return;
     }
-    #late(renewal) {
-        const underWay = this.#generation?.unanswered.some((one) => one.renewal === renewal);
-        return new CoordinationError(renewal.sent || underWay ? "OUTCOME_UNKNOWN" : "UNAVAILABLE", "etcd did not answer a keep-alive in time", { cause: this.#lastFailure });
+    generation.open.worked();
+    head.renewal.settle(
+      TTL === "0"
+        ? new CoordinationError("LEASE_LOST", "etcd says that the lease has expired or was revoked")
+        : Number(TTL) * 1_000,
+    );
+  }
+  #drop(generation, failure) {
+    if (generation !== this.#generation) return;
+    this.#generation = undefined;
+    this.#lastFailure = failure;
+    for (const { renewal, timer } of generation.unanswered) {
+      timer[Symbol.dispose]();
+      renewal.sent ||= !isUnsent(failure);
     }
-    #failAll(error) {
-        for (const renewal of [...this.#waiting])
-            renewal.settle(error);
+    generation.open.stream.cancel();
+    generation.open.failed();
+    if (isStaleToken(failure)) this.#endpoints.credentials?.refused(generation.open.token);
+    else if ("code" in failure && failure.code !== 0 && !isPassing(failure)) {
+      this.#failAll(failureOf(failure, keepAlive, false));
     }
-    async #reopen() {
-        if (this.#opening)
-            return;
-        this.#opening = true;
-        let open;
-        try {
-            open = await this.#endpoints.open(keepAlive, this.#endpoints.closed);
-        }
-        catch (error) {
-            this.#lastFailure = error;
-            if (!isCoordinationError(error, "UNAVAILABLE"))
-                this.#failAll(error);
-        }
-        this.#opening = false;
-        if (this.#endpoints.closed.aborted)
-            open?.stream.cancel();
-        else if (open)
-            this.#use({ open, unanswered: [] });
-        else if (this.#waiting.size > 0)
-            void this.#reopen();
-    }
-    #use(generation) {
-        this.#generation = generation;
-        const { stream } = generation.open;
-        stream.on("data", (response) => {
-            if (generation === this.#generation)
-                this.#answered(generation, response);
-        });
-        stream.on("status", ({ code, details }) => {
-            this.#drop(generation, Object.assign(new Error(details), { code, details }));
-        });
-        for (const renewal of this.#waiting)
-            this.#send(generation, renewal);
-    }
-    #send(generation, renewal) {
-        const timer = this.#clock.after(Math.min(renewal.ttlMs / 4, longestAckMs), () => {
-            this.#drop(generation, new Error("a keep-alive was not acknowledged"));
-        });
-        generation.unanswered.push({ renewal, timer });
-        generation.open.stream.write({ ID: renewal.id });
-    }
-    #answered(generation, { ID, TTL }) {
-        const head = generation.unanswered.shift();
-        head?.timer[Symbol.dispose]();
-        if (head?.renewal.id !== ID) {
-            this.#drop(generation, new Error("a keep-alive was answered out of turn"));
-            return;
-        }
-        generation.open.worked();
-        head.renewal.settle(TTL === "0"
-            ? new CoordinationError("LEASE_LOST", "etcd says that the lease has expired or was revoked")
-            : Number(TTL) * 1_000);
-    }
-    #drop(generation, failure) {
-        if (generation !== this.#generation)
-            return;
-        this.#generation = undefined;
-        this.#lastFailure = failure;
-        for (const { renewal, timer } of generation.unanswered) {
-            timer[Symbol.dispose]();
-            renewal.sent ||= !isUnsent(failure);
-        }
-        generation.open.stream.cancel();
-        generation.open.failed();
-        if (isStaleToken(failure))
-            this.#endpoints.credentials?.refused(generation.open.token);
-        else if ("code" in failure && failure.code !== 0 && !isPassing(failure)) {
-            this.#failAll(failureOf(failure, keepAlive, false));
-        }
-        if (this.#waiting.size > 0)
-            void this.#reopen();
-    }
+    if (this.#waiting.size > 0) void this.#reopen();
+  }
 }
 //# sourceMappingURL=renewals.js.map

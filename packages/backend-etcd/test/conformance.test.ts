@@ -1,0 +1,24 @@
+import { describeBackend } from "@conclave/conformance";
+import type { Backend } from "@conclave/core/backend";
+import { etcdServers } from "../../../test/harness/servers.ts";
+import { startProxy, type TcpProxy } from "../../../test/harness/tcp-proxy.ts";
+import { etcd } from "../src/index.ts";
+
+for (const server of etcdServers()) {
+  describeBackend(server.name, async () => {
+    const proxies = new Map<Backend, TcpProxy>();
+    return {
+      async connect() {
+        const proxy = await startProxy(server.endpoint);
+        const backend = await etcd({ endpoints: [proxy.url] }).connect();
+        proxies.set(backend, proxy);
+        return backend;
+      },
+      kill: async (backend) => proxies.get(backend)?.refuse(),
+      timing: { ttlMs: 2_000, expiryLagMs: 1_500, watchDelayMs: 150 },
+      async [Symbol.asyncDispose]() {
+        for (const proxy of proxies.values()) await proxy.stop();
+      },
+    };
+  });
+}
