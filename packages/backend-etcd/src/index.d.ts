@@ -1,3 +1,0 @@
-export { etcd } from "./etcd.ts";
-export type { EtcdOptions, EtcdTls } from "./options.ts";
-//# sourceMappingURL=index.d.ts.map

@@ -1,2 +1,0 @@
-export { etcd } from "./etcd.js";
-//# sourceMappingURL=index.js.map
