@@ -29,19 +29,19 @@ export function install() {
 }
 
 /**
- * Runs an installed tool, or `node` itself, in the repository's root and gives its exit code.
+ * Runs an installed tool, or npm itself, in the repository's root and gives its exit code.
  * @param {string} tool
  * @param {readonly string[]} args
  * @param {{ env?: Record<string, string>, quiet?: boolean }} [options]  quiet: show what it printed only if it fails
  * @returns {Promise<number>}
  */
 export function run(tool, args, { env = {}, quiet = false } = {}) {
-  const command = tool === "node" ? process.execPath : `${root}node_modules/.bin/${tool}`;
+  const command = tool === "npm" ? "npm" : `${root}node_modules/.bin/${tool}`;
   const child = spawn(command, args, {
     cwd: root,
     env: { ...process.env, ...env },
     stdio: ["inherit", quiet ? "pipe" : "inherit", quiet ? "pipe" : "inherit"],
-    shell: windows && tool !== "node",
+    shell: windows,
   });
   let printed = "";
   for (const stream of [child.stdout, child.stderr]) {
