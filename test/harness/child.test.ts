@@ -1,4 +1,4 @@
-import { spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { runNode } from "./child.ts";
@@ -66,6 +66,11 @@ test("a child that was let go lives on", async () => {
 
 /** Also true of one that is dead and only waits for somebody to take note. */
 function isGone(pid: number): boolean {
-  const { stdout } = spawnSync("ps", ["-o", "stat=", "-p", String(pid)], { encoding: "utf8" });
-  return !/^[^Z]/.test(stdout.trim());
+  try {
+    process.kill(pid, 0);
+    const stat = `/proc/${pid}/stat`;
+    return existsSync(stat) && readFileSync(stat, "utf8").includes(") Z ");
+  } catch {
+    return true;
+  }
 }
