@@ -5,9 +5,9 @@ import type { EtcdServer } from "./servers.ts";
 
 let running: Etcd[] = [];
 
-/** Before all tests: one etcd of each version there is, or those that ETCD_ENDPOINTS names (separated by spaces). */
+/** Before all tests: one etcd of each version there is, or those that ETCD_ENDPOINTS names (each its own, with spaces or commas between). */
 export async function setup(project: TestProject): Promise<void> {
-  const given = (process.env["ETCD_ENDPOINTS"] ?? "").split(/\s+/).filter((endpoint) => endpoint !== "");
+  const given = (process.env["ETCD_ENDPOINTS"] ?? "").split(/[\s,]+/).filter((endpoint) => endpoint !== "");
   const servers = given.length > 0 ? await Promise.all(given.map(visit)) : await start();
   project.provide("etcdServers", servers);
 }
