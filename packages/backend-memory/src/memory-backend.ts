@@ -107,7 +107,7 @@ class Client implements Backend {
 
   /** Every call takes effect a moment after it is made, in one step, and is answered a moment later. */
   async #call<T>(options: CallOptions | undefined, step: () => T | Promise<T>): Promise<T> {
-    await undefined;
+    await this.#ledger.givenWay();
     options?.signal?.throwIfAborted();
     if (this.#closed) throw this.#closedError();
     if (!this.#link)

@@ -142,6 +142,29 @@ describe("a memory store", () => {
     await expect(store.advance(1)).rejects.toThrow("virtual clock");
   });
 
+  test("expires leases on time even when its timers are early", async () => {
+    const clock = new VirtualClock();
+    const hasty: Clock = {
+      ...systemClock,
+      monotonicMs: () => clock.monotonicMs(),
+      after: (delayMs, callback) => clock.after(delayMs > 1 ? delayMs - 1 : delayMs, callback),
+    };
+    const backend = await new MemoryStore({ clock: hasty }).connect();
+    const lease = await backend.leases.grant({ ttlMs: 10 });
+    await backend.kv.commit({ then: [{ put: "a", value: encode(""), lease }] });
+    const watched = collect(await backend.watches.watch({ key: "a" }));
+    await clock.advance(9.5);
+    expect(watched.batches).toEqual([]);
+    await clock.advance(0.5);
+    expect(shown(watched.batches)).toEqual(["-a"]);
+  });
+
+  test("lets timers run while a program looks again and again without a pause", async () => {
+    const backend = await memory().connect();
+    setTimeout(() => void put(backend, "done"), 1);
+    while ((await backend.kv.get("done")) === undefined);
+  });
+
   test("rejects a call that is aborted before it was sent, and answers one that was sent", async () => {
     const backend = await MemoryStore.virtual().connect();
     const controller = new AbortController();
