@@ -104,7 +104,7 @@ export class Conclave implements AsyncDisposable {
   }
 
   /** A service in the directory; its name may be a path. */
-  service(name: string): Service {
+  service(name: Name): Service {
     return new Service(this.#context, name);
   }
 

@@ -68,7 +68,7 @@ export class Session implements AsyncDisposable {
     const lease = await backend.leases.grant(grant);
     const session = new Session(backend, lease, sentAt, epoch);
     session.#armExpiry();
-    session.#track(session.#keepAlive());
+    void session.#track(session.#keepAlive());
     return session;
   }
 
@@ -179,7 +179,7 @@ export class Session implements AsyncDisposable {
         this.#armExpiry();
         failures = 0;
         pauseMs = Math.max(0, this.#intervalMs() - elapsedMs(clock, sentAt));
-        this.#track(this.#afterRenewal());
+        void this.#track(this.#afterRenewal());
       } catch (error) {
         if (signal.aborted) return;
         if (isCoordinationError(error, "LEASE_LOST", "CLOSED")) return this.#end(error);

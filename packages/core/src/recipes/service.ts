@@ -1,5 +1,5 @@
 import { checkName, checkOptions, outOfRange } from "../arguments.ts";
-import { type Context, segment, type WaitOptions } from "../context.ts";
+import { type Context, type Name, prefixOf, segment, type WaitOptions } from "../context.ts";
 import { Follower, type View } from "../follow.ts";
 import { linkSignals } from "../signals.ts";
 import {
@@ -41,19 +41,31 @@ export interface InstanceCallbacks {
 /**
  * A service in the directory. Its name is a path (`payments`, `payments/eu`), so that a sub-directory can be watched as
  * a whole. An instance is a key `service/<name>/<id>` on its process's lease, in the form of Go's `naming/endpoints`
- * package for etcd: it vanishes when the process dies, at the end of the lease.
+ * package for etcd: it vanishes when the process dies, at the end of the lease. To share a registry with Go, give its
+ * target as `{ prefix: "<target>/" }`.
  */
 export class Service {
+  /** The service's name; of a raw prefix, the prefix without its last "/". */
   readonly name: string;
   readonly #context: Context;
-  readonly #prefix: string;
+  /** What stands before the name in its keys. */
+  readonly #root: string;
 
-  constructor(context: Context, name: string) {
-    checkName("name of the service", name);
-    if (name.split("/").includes("")) throw outOfRange("name of the service", name, "a path of non-empty segments");
+  constructor(context: Context, name: Name) {
     this.#context = context;
-    this.name = name;
-    this.#prefix = `${root}${name.split("/").map(segment).join("/")}/`;
+    if (typeof name === "object" && name !== null) {
+      this.#root = "";
+      this.name = prefixOf("service", name).slice(0, -1);
+    } else {
+      checkName("name of the service", name);
+      if (name.split("/").includes("")) throw outOfRange("name of the service", name, "a path of non-empty segments");
+      this.#root = "service/";
+      this.name = name;
+    }
+  }
+
+  get #prefix(): string {
+    return `${this.#root}${this.name}/`;
   }
 
   /**
@@ -75,7 +87,8 @@ export class Service {
     const linked = linkSignals(options.signal, this.#context.closed);
     try {
       const follower = await Follower.open(this.#context.backend, this.#prefix, linked.signal);
-      return new Instances(this.#context, follower, options.recursive ? undefined : this.name, linked);
+      const only = options.recursive ? undefined : this.name;
+      return new Instances(this.#context, { follower, root: this.#root, only, linked });
     } catch (error) {
       linked[Symbol.dispose]();
       throw error;
@@ -89,23 +102,31 @@ export class Service {
   }
 }
 
-const root = "service/";
-
 /** A live view of a service's instances. */
 export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
   readonly #context: Context;
   readonly #follower: Follower;
+  readonly #root: string;
   readonly #only: string | undefined;
   readonly #linked: Disposable;
   readonly #picker: Picker;
   #latest: { readonly view: View; readonly snapshot: Snapshot } | undefined;
 
-  /** With `only`, those of that service alone. */
-  constructor(context: Context, follower: Follower, only: string | undefined, linked: Disposable) {
+  /** Of what the follower sees: the services below `root`, or `only` that one. */
+  constructor(
+    context: Context,
+    source: {
+      readonly follower: Follower;
+      readonly root: string;
+      readonly only: string | undefined;
+      readonly linked: Disposable;
+    },
+  ) {
     this.#context = context;
-    this.#follower = follower;
-    this.#only = only;
-    this.#linked = linked;
+    this.#follower = source.follower;
+    this.#root = source.root;
+    this.#only = source.only;
+    this.#linked = source.linked;
     this.#picker = new Picker(context.backend.clock);
   }
 
@@ -173,7 +194,7 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
 
   #decode({ entries, stale }: View): Snapshot {
     const instances = [...entries.values()]
-      .map((entry) => decodeInstance(root, entry))
+      .map((entry) => decodeInstance(this.#root, entry))
       .filter((instance) => instance !== undefined)
       .filter(({ service }) => this.#only === undefined || service === this.#only);
     instances.sort((one, other) => compare(one.service, other.service) || compare(one.id, other.id));
