@@ -49,13 +49,14 @@ export function run(tool, args, { env = {}, quiet = false } = {}) {
       printed += text;
     });
   }
-  // A Ctrl-C reaches the child too: let it end first.
+  // A Ctrl-C reaches the child by itself, other signals do not: in either case it ends first.
   const wait = () => {};
-  process.on("SIGINT", wait).on("SIGTERM", wait);
+  const pass = () => child.kill("SIGTERM");
+  process.on("SIGINT", wait).on("SIGTERM", pass);
   return new Promise((resolve, reject) => {
     child.on("error", reject);
     child.on("close", (code, signal) => {
-      process.off("SIGINT", wait).off("SIGTERM", wait);
+      process.off("SIGINT", wait).off("SIGTERM", pass);
       if (code !== 0) process.stdout.write(printed);
       resolve(code ?? 128 + constants.signals[signal ?? "SIGTERM"]);
     });
