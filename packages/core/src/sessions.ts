@@ -50,7 +50,8 @@ export class Sessions {
 
   async #open(): Promise<Session> {
     const { clock } = this.#backend;
-    const session = await Session.open(this.#backend, { ttlMs: this.#ttlMs, epoch: this.#epochs + 1 });
+    const options = { ttlMs: this.#ttlMs, epoch: this.#epochs + 1, signal: this.#closed };
+    const session = await Session.open(this.#backend, options);
     this.#epochs = session.epoch;
     this.#current = session;
     if (this.#closed.aborted) {
