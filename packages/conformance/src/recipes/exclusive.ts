@@ -1,0 +1,91 @@
+import type { Conclave, Hold, Name, WaitOptions } from "@conclave/core";
+import type { Backend } from "@conclave/core/backend";
+import { expect } from "vitest";
+import type { Scene } from "../context.ts";
+import { keysOf } from "../entries.ts";
+import type { Process } from "./process.ts";
+
+/** What is granted, of whatever is exclusive. */
+export type Grant = Pick<Hold, "token" | "key" | "signal" | "isHeld" | "guard" | "release">;
+
+/** Something that one process at a time has, in the order they asked for it: keys in line under a prefix. */
+export interface Exclusive {
+  readonly kind: string;
+  acquire(conclave: Conclave, name: Name, options?: WaitOptions): Promise<Grant>;
+}
+
+export const exclusives: readonly Exclusive[] = [
+  { kind: "a mutex", acquire: (conclave, name, options) => conclave.mutex(name).acquire(options) },
+  { kind: "leadership", acquire: (conclave, name, options) => conclave.election(name).campaign(options) },
+];
+
+/** Where the tests' line is, so that they can look at its keys. */
+export const line = "line/";
+
+/** Somebody whose place in line is taken. */
+export interface Waiter {
+  readonly process: Process;
+  readonly key: string;
+  readonly granted: Promise<Grant>;
+  /** Gives up the wait, with `reason`. */
+  cancel(reason?: unknown): void;
+}
+
+/** One line of contenders for something exclusive, and a bystander who looks at the store. */
+export class Contest {
+  readonly #exclusive: Exclusive;
+  readonly #bystander: Backend;
+  readonly #scene: Scene;
+
+  constructor(exclusive: Exclusive, bystander: Backend, scene: Scene) {
+    this.#exclusive = exclusive;
+    this.#bystander = bystander;
+    this.#scene = scene;
+  }
+
+  acquire({ conclave }: Process, options?: WaitOptions): Promise<Grant> {
+    return this.#exclusive.acquire(conclave, { prefix: line }, options);
+  }
+
+  /** Takes the next place in line; resolves once it is taken. */
+  async join(process: Process): Promise<Waiter> {
+    const before = new Set(await this.keys());
+    const controller = new AbortController();
+    const granted = this.acquire(process, { signal: controller.signal });
+    granted.catch(() => {});
+    const key = await this.#scene.eventually(this.#bystander, async () => {
+      const [joined] = (await this.keys()).filter((key) => !before.has(key));
+      expect(joined, "the place is taken").toBeDefined();
+      return joined as string;
+    });
+    return { process, key, granted, cancel: (reason) => controller.abort(reason) };
+  }
+
+  /** The keys in line, first come first. */
+  async keys(): Promise<readonly string[]> {
+    return keysOf(await this.#bystander.kv.list(line, { order: "oldest" }));
+  }
+
+  /** Waits until nothing but these keys is in line. */
+  async onlyLeft(...keys: readonly string[]): Promise<void> {
+    await this.#scene.eventually(this.#bystander, async () => expect(await this.keys()).toEqual(keys));
+  }
+}
+
+/** Where a grant lets in: it has room for one. */
+export class Room {
+  readonly #grants: Grant[] = [];
+
+  /** Comes in with a grant: nobody else's may still count as held, and the token must be the largest so far. */
+  enter(grant: Grant): void {
+    expect(grant.isHeld(), "what was granted is held").toBe(true);
+    expect(this.#grants.filter((one) => one.isHeld()).map(({ token }) => token)).toEqual([]);
+    const last = this.#grants.at(-1);
+    if (last) expect(grant.token, "tokens grow").toBeGreaterThan(last.token);
+    this.#grants.push(grant);
+  }
+
+  get visits(): number {
+    return this.#grants.length;
+  }
+}
