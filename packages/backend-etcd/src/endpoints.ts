@@ -14,6 +14,9 @@ import {
   noConnection,
 } from "./outcome.ts";
 
+/** How long to wait for a connection while there is somebody else to ask. */
+const connectPatienceMs = 1_000;
+
 /** A member to talk to, and how it did lately. */
 interface Member {
   readonly endpoint: Endpoint;
@@ -94,7 +97,7 @@ export class Endpoints {
       let sent = false;
       try {
         if (!plan.anonymous) token = await this.#token(leftMs(), either.signal);
-        await abortable(this.#connect(member, plan, this.#share(leftMs())), either.signal);
+        await abortable(this.#connect(member, plan, leftMs()), either.signal);
         sent = true;
         const reply = await member.endpoint.unary<Reply>(plan, request, {
           token,
@@ -143,7 +146,9 @@ export class Endpoints {
     for (const { endpoint } of this.#members) endpoint.close();
   }
 
-  async #connect({ endpoint }: Member, plan: Rpc, timeoutMs: number): Promise<void> {
+  async #connect({ endpoint }: Member, plan: Rpc, leftMs: number): Promise<void> {
+    // Turning to another does not end the attempt to connect to this one.
+    const timeoutMs = this.#members.length === 1 ? leftMs : Math.min(leftMs, connectPatienceMs);
     if (!(await endpoint.settled(plan, timeoutMs))) throw noConnection(endpoint.url, timeoutMs);
   }
 

@@ -1,14 +1,15 @@
-import type {
-  CallOptions,
-  Clock,
-  Commit,
-  Entry,
-  KV,
-  Listing,
-  ListOptions,
-  Revision,
-  Selection,
-  Txn,
+import {
+  type CallOptions,
+  type Clock,
+  type Commit,
+  CoordinationError,
+  type Entry,
+  type KV,
+  type Listing,
+  type ListOptions,
+  type Revision,
+  type Selection,
+  type Txn,
 } from "@conclave/core/backend";
 import type { IKeyValue, IRangeRequest, IRangeResponse, IResponseHeader, ITxnRequest, ITxnResponse } from "etcd3";
 import {
@@ -40,6 +41,8 @@ export class EtcdKv implements KV {
   readonly #clock: Clock;
   readonly #callTimeoutMs: number;
   readonly #horizon: Horizon;
+  /** The last write was refused for want of space. */
+  #isFull = false;
 
   constructor(endpoints: Endpoints, settings: Settings, horizon: Horizon) {
     this.#endpoints = endpoints;
@@ -85,9 +88,23 @@ export class EtcdKv implements KV {
   }
 
   /** The one way by which transactions leave. */
-  #send(request: ITxnRequest, effect: "read" | "write", options: CallOptions | undefined): Promise<ITxnResponse> {
+  async #send(request: ITxnRequest, effect: "read" | "write", options: CallOptions | undefined): Promise<ITxnResponse> {
     const isStale = effect === "read" ? this.#isStale() : () => false;
-    return this.#endpoints.call<ITxnResponse>({ service: "KV", method: "txn", effect, isStale }, request, options);
+    const wasFull = this.#isFull;
+    try {
+      const plan = { service: "KV", method: "txn", effect, isStale } as const;
+      const reply = await this.#endpoints.call<ITxnResponse>(plan, request, options);
+      if (effect === "write") this.#isFull = false;
+      return reply;
+    } catch (error) {
+      if (!isOutOfSpace(error)) throw error;
+      this.#isFull = true;
+      if (wasFull || effect === "read") throw error;
+      // The very write that fills the database is applied and yet answered with this; only later ones are refused.
+      throw new CoordinationError("OUTCOME_UNKNOWN", "etcd ran out of space, with or without this write", {
+        cause: error,
+      });
+    }
   }
 
   async #range(request: IRangeRequest, options: CallOptions | undefined): Promise<IRangeResponse> {
@@ -158,6 +175,10 @@ export class EtcdKv implements KV {
     const entries = [...others, ...kvs.map(decodeEntry)].sort(byCreation(selection.order as "oldest" | "newest"));
     return { ...listing, entries: entries.slice(0, selection.limit) };
   }
+}
+
+function isOutOfSpace(error: unknown): boolean {
+  return error instanceof Error && hasDetails(error.cause, /database space exceeded/);
 }
 
 function isCompacted(error: unknown): boolean {
