@@ -6,14 +6,12 @@ for (const mode of ["strong", "weak"] as const) {
     const clock = new VirtualClock();
     const store = new MemoryStore({ clock, mode });
     const playing = clock.play();
-    const timing =
-      mode === "strong"
-        ? { ttlMs: 100, expiryLagMs: 0, watchDelayMs: 0 }
-        : { ttlMs: 100, expiryLagMs: 30, watchDelayMs: 10 };
+    await using client = await store.connect();
+    const { expiryLagMs, watchDelayMs } = client.guarantees;
     return {
       connect: () => store.connect(),
       kill: async (backend) => (backend as MemoryBackend).disconnect(),
-      timing,
+      timing: { ttlMs: 100, expiryLagMs, watchDelayMs },
       [Symbol.asyncDispose]: async () => playing[Symbol.dispose](),
     };
   });

@@ -123,6 +123,23 @@ describe("a memory store", () => {
     expect(await read(backend, "a")).toBeUndefined();
   });
 
+  test("takes leases that expired while nobody called in the order of their expiry, each at a revision of its own", async () => {
+    const store = MemoryStore.virtual();
+    const [backend, watcher] = [await store.connect(), await store.connect()];
+    const value = encode("");
+    for (const [key, ttlMs] of Object.entries({ last: 30, first: 10, second: 20 })) {
+      const lease = await backend.leases.grant({ ttlMs });
+      await backend.kv.commit({ then: [{ put: key, value, lease }] });
+    }
+    const watched = collect(await watcher.watches.watch({ prefix: "" }));
+    backend.disconnect();
+    watcher.disconnect();
+    await store.advance(1_000);
+    watcher.reconnect();
+    await store.advance(0);
+    expect(shown(watched.batches)).toEqual(["-first", "-second", "-last"]);
+  });
+
   test("refuses a lease that another client was granted", async () => {
     const store = MemoryStore.virtual();
     const [alice, bob] = [await store.connect(), await store.connect()];

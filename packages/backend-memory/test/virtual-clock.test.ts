@@ -142,6 +142,22 @@ describe("VirtualClock", () => {
     other[Symbol.dispose]();
   });
 
+  test("never goes back, though it is advanced while it plays on ahead", async () => {
+    const clock = new VirtualClock();
+    const seen: number[] = [];
+    const again = () => {
+      seen.push(clock.monotonicMs());
+      if (seen.length < 100) clock.after(7, again);
+    };
+    again();
+    using _playing = clock.play();
+    while (seen.length < 100) {
+      await clock.advance(3);
+      seen.push(clock.monotonicMs());
+    }
+    expect(seen).toEqual([...seen].sort((a, b) => a - b));
+  });
+
   test("gives the same chances and ids for the same seed, others for another, and no id twice", () => {
     const draw = (seed: number) => {
       const clock = new VirtualClock({ seed });

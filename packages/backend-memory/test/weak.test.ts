@@ -28,7 +28,7 @@ class Follower {
   readonly puts: Change[] = [];
   /** Of each batch: after which revision, up to which, and the puts it showed of all that happened between. */
   readonly batches: { readonly after: bigint; readonly upTo: bigint; readonly puts: ReadonlySet<bigint> }[] = [];
-  #last: bigint;
+  #last = 0n;
   #lastShown = 0n;
 
   constructor(backend: MemoryBackend, watch: Watch, start: bigint, newest: () => bigint) {
