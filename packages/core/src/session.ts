@@ -166,7 +166,7 @@ export class Session implements AsyncDisposable {
   async #keepAlive(): Promise<void> {
     const { clock } = this.#backend;
     const { signal } = this;
-    let pauseMs = this.#intervalMs();
+    let pauseMs = this.#untilRenewalMs();
     for (let failures = 0; ; ) {
       await sleep(clock, pauseMs, signal).catch(() => {});
       if (!this.isAlive()) return;
@@ -178,7 +178,7 @@ export class Session implements AsyncDisposable {
         this.#validMs = validMs(ttlMs);
         this.#armExpiry();
         failures = 0;
-        pauseMs = Math.max(0, this.#intervalMs() - elapsedMs(clock, sentAt));
+        pauseMs = this.#untilRenewalMs();
         void this.#track(this.#afterRenewal());
       } catch (error) {
         if (signal.aborted) return;
@@ -189,8 +189,11 @@ export class Session implements AsyncDisposable {
     }
   }
 
-  #intervalMs(): number {
-    return (this.lease.ttlMs / 3) * (0.9 + 0.1 * this.#backend.clock.random());
+  /** Counted from when the last renewal, or the grant, was sent: an answer that took long leaves less time for the next. */
+  #untilRenewalMs(): number {
+    const { clock } = this.#backend;
+    const intervalMs = (this.lease.ttlMs / 3) * (0.9 + 0.1 * clock.random());
+    return Math.max(0, intervalMs - elapsedMs(clock, this.#renewedAt));
   }
 
   async #afterRenewal(): Promise<void> {
