@@ -197,7 +197,10 @@ export class Session implements AsyncDisposable {
   }
 
   async #afterRenewal(): Promise<void> {
-    for (const cleanup of [...this.#cleanups]) await this.#attempt(cleanup);
+    for (const cleanup of [...this.#cleanups]) {
+      if (this.#ended.signal.aborted) return;
+      await this.#attempt(cleanup);
+    }
     const held = [...this.#held];
     for (let from = 0; from < held.length; from += keysPerCheck)
       await this.#check(held.slice(from, from + keysPerCheck));
