@@ -1,2 +1,6 @@
+export { type CountingBackend, counting, type RoundTrips } from "./counting.ts";
 export { describeBackend } from "./describe-backend.ts";
+export type { CallKind } from "./intercepted.ts";
+export { type Injected, type JitteredBackend, type JitterOptions, jitter } from "./jitter.ts";
+export { faultSeeds } from "./seeds.ts";
 export type { Subject, Timing } from "./subject.ts";

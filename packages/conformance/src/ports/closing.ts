@@ -107,15 +107,16 @@ export function closing(suite: Suite): void {
     const lease = await victim.leases.grant({ ttlMs: scene.timing.ttlMs });
     await scene.kill(victim);
     const timeoutMs = scene.timing.ttlMs;
-    for (const [name, call] of calls(victim, scene.prefix, lease)) {
-      const start = victim.clock.monotonicMs();
+    const start = victim.clock.monotonicMs();
+    const fails = calls(victim, scene.prefix, lease).map(async ([name, call]) => {
       const error: unknown = await call({ timeoutMs }).catch((reason: unknown) => reason);
       expect(isCoordinationError(error), `${name}: ${String(error)}`).toBe(true);
       const reads = ["get", "list", "a reading commit", "watch"].includes(name);
       const codes = reads ? ["UNAVAILABLE"] : ["UNAVAILABLE", "OUTCOME_UNKNOWN", "LEASE_LOST"];
       expect(codes, name).toContain((error as CoordinationError).code);
       expect(victim.clock.monotonicMs() - start, name).toBeLessThan(timeoutMs + scene.patienceMs);
-    }
+    });
+    await Promise.all(fails);
     expect(await texts(backend.kv)).toEqual({});
   });
 

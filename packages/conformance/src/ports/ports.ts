@@ -26,7 +26,8 @@ export function describePorts(suite: Suite): void {
   describe("commits", () => commits(suite));
   describe("concurrent commits", () => atomicity(suite));
   describe("leases", () => leases(suite));
-  describe("leases and time", () => expiry(suite));
+  // Its tests mostly wait, so on a real clock they wait together.
+  describe.concurrent("leases and time", () => expiry(suite));
   describe("watches", () => watches(suite));
   describe("the start of a watch", () => watchLive(suite));
   describe("the end of a watch", () => watchEnd(suite));

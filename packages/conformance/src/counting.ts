@@ -1,0 +1,36 @@
+import type { Backend } from "@conclave/core/backend";
+import { type CallKind, intercepted } from "./intercepted.ts";
+
+/** How many calls of each kind were made; kinds that were not called are left out. */
+export type RoundTrips = Readonly<Partial<Record<CallKind, number>>>;
+
+/** A backend that counts the calls made to it. */
+export interface CountingBackend extends Backend {
+  /** The calls since the start, or since the last reset. */
+  snapshot(): RoundTrips;
+  reset(): void;
+}
+
+/**
+ * Counts the round trips that a process makes, so that a test can say what a recipe costs:
+ *
+ * ```ts
+ * expect(counted.snapshot()).toEqual({ commit: 1 });
+ * ```
+ */
+export function counting(backend: Backend): CountingBackend {
+  let counts: Partial<Record<CallKind, number>> = {};
+  const counted = intercepted(backend, {
+    call(call, send) {
+      counts[call.kind] = (counts[call.kind] ?? 0) + 1;
+      return send();
+    },
+    watch: (watch) => watch,
+  });
+  return Object.assign(counted, {
+    snapshot: () => ({ ...counts }),
+    reset() {
+      counts = {};
+    },
+  });
+}
