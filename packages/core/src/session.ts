@@ -197,13 +197,13 @@ export class Session implements AsyncDisposable {
   }
 
   async #afterRenewal(): Promise<void> {
+    const held = [...this.#held];
+    for (let from = 0; from < held.length; from += keysPerCheck)
+      await this.#check(held.slice(from, from + keysPerCheck));
     for (const cleanup of [...this.#cleanups]) {
       if (this.#ended.signal.aborted) return;
       await this.#attempt(cleanup);
     }
-    const held = [...this.#held];
-    for (let from = 0; from < held.length; from += keysPerCheck)
-      await this.#check(held.slice(from, from + keysPerCheck));
   }
 
   async #attempt(cleanup: () => Promise<boolean>): Promise<void> {
