@@ -207,7 +207,9 @@ export class Session implements AsyncDisposable {
   }
 
   async #attempt(cleanup: () => Promise<boolean>): Promise<void> {
-    if (await cleanup().catch(() => false)) this.#cleanups.delete(cleanup);
+    // What is no failure of the store, such as a key too long for it, would fail for ever.
+    const done = await cleanup().catch((error: unknown) => !isCoordinationError(error));
+    if (done) this.#cleanups.delete(cleanup);
   }
 
   async #check(held: readonly HeldKey[]): Promise<void> {
