@@ -29,6 +29,8 @@ const taken = new WeakSet<DependencyContainer>();
  *
  * The conclave is closed when the registration or the container is disposed. What was injected then rejects with
  * `CLOSED`, and resolving more throws that. A container has one conclave at a time; for another, make a child container.
+ *
+ * tsyringe itself refuses to load without a reflect polyfill: let the program's first import be `reflect-metadata`.
  */
 export async function registerConclave(
   container: DependencyContainer,
