@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
@@ -12,6 +13,8 @@ export default defineConfig({
   },
   test: {
     include: ["packages/*/test/**/*.test.ts", "test/**/*.test.ts"],
+    // Most of the time is spent waiting for real leases to run out, so more workers than cores are none too many.
+    maxWorkers: Math.max(4, availableParallelism()),
     globalSetup: "test/harness/global-setup.ts",
     testTimeout: 15_000,
     hookTimeout: 30_000,
