@@ -28,7 +28,7 @@ export function electionToken(name: Name): InjectionToken<Election> {
 }
 
 /** The token of a service in the directory, as `mutexToken` gives that of a mutex. */
-export function serviceToken(name: string): InjectionToken<Service> {
+export function serviceToken(name: Name): InjectionToken<Service> {
   return sameFor(services, "service", name, (conclave) => conclave.service(name));
 }
 
