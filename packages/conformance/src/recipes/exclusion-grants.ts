@@ -3,7 +3,7 @@ import { expect } from "vitest";
 import type { Suite } from "../context.ts";
 import { present, remove, write } from "../entries.ts";
 import { Contest, type Exclusive, line, Room } from "./exclusive.ts";
-import { start, startMany, staysOpen, within } from "./process.ts";
+import { type Process, start, startMany, startPair, staysOpen, within } from "./process.ts";
 
 /** Who is let in, and in which order. */
 export function exclusionGrants(suite: Suite, exclusive: Exclusive): void {
@@ -28,7 +28,7 @@ export function exclusionGrants(suite: Suite, exclusive: Exclusive): void {
   suite.it("never has two holders while processes contend", async (backend, scene) => {
     const contest = new Contest(exclusive, backend, scene);
     const room = new Room();
-    const contend = async (process: Awaited<ReturnType<typeof start>>) => {
+    const contend = async (process: Process) => {
       for (let round = 0; round < 4; round++) {
         const grant = await contest.acquire(process);
         room.enter(grant);
@@ -43,10 +43,10 @@ export function exclusionGrants(suite: Suite, exclusive: Exclusive): void {
 
   suite.it("gives every grant a larger token, whoever gets it", async (backend, scene) => {
     const contest = new Contest(exclusive, backend, scene);
-    const [one, other] = await startMany(scene, 2);
+    const [one, other] = await startPair(scene);
     const tokens: bigint[] = [];
     for (const process of [one, one, other, one, other, other]) {
-      const grant = await contest.acquire(process as typeof one & {});
+      const grant = await contest.acquire(process);
       tokens.push(grant.token);
       await grant.release();
     }
@@ -118,10 +118,9 @@ export function exclusionGrants(suite: Suite, exclusive: Exclusive): void {
   });
 
   suite.it("keeps apart names of which one begins with another", async (backend, scene) => {
-    const [one, other] = await startMany(scene, 2);
+    const [one, other] = await startPair(scene);
     const names = ["a", "a/b", "a%2Fb", "ab", "lock/a", "lock/ab", "lock", "a/", "é"];
-    const processOf = (index: number) => (index % 2 === 0 ? one : other) as typeof one & {};
-    const all = names.map((name, index) => exclusive.acquire(processOf(index).conclave, name));
+    const all = names.map((name, index) => exclusive.acquire((index % 2 === 0 ? one : other).conclave, name));
     const grants = await within(backend, scene.patienceMs, Promise.all(all));
     for (const grant of grants) expect(grant.isHeld()).toBe(true);
     await grants[0]?.release();

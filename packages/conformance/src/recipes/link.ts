@@ -1,50 +1,17 @@
-import {
-  type Backend,
-  type CallOptions,
-  type Commit,
-  CoordinationError,
-  type ErrorCode,
-  type Lease,
-  type Txn,
-  type Watch,
-  WatchFeed,
-} from "@conclave/core/backend";
+import { type Backend, CoordinationError, type Watch, WatchFeed } from "@conclave/core/backend";
+import { type Call, type Interceptor, intercepted } from "../intercepted.ts";
 
 /**
  * The link between one process and its store, which a test can cut and mend. While it is cut calls fail, answers on
  * their way are lost, watches say nothing and leases are not renewed; mended, watches report a gap.
  */
-export class Link {
+export class Link implements Interceptor {
   readonly backend: Backend;
-  readonly #inner: Backend;
   readonly #feeds = new Set<WatchFeed>();
   #isCut = false;
 
-  constructor(inner: Backend) {
-    this.#inner = inner;
-    const read = <T>(call: () => Promise<T>): Promise<T> => this.#call(call, "UNAVAILABLE");
-    const write = <T>(call: () => Promise<T>): Promise<T> => this.#call(call, "OUTCOME_UNKNOWN");
-    this.backend = {
-      ...inner,
-      kv: {
-        get: (key, options) => read(() => inner.kv.get(key, options)),
-        list: (prefix, options) => read(() => inner.kv.list(prefix, options)),
-        commit: <const T extends Txn>(txn: T, options?: CallOptions): Promise<Commit<T>> =>
-          write(() => inner.kv.commit(txn, options)),
-      },
-      leases: {
-        grant: (options) =>
-          write(async () => {
-            const lease = await inner.leases.grant(options);
-            return {
-              ...lease,
-              keepAlive: (options?: CallOptions) => write(() => lease.keepAlive(options)),
-              revoke: (options?: CallOptions) => write(() => lease.revoke(options)),
-            } satisfies Lease;
-          }),
-      },
-      watches: { watch: (range, options) => read(async () => this.#relay(await inner.watches.watch(range, options))) },
-    };
+  constructor(backend: Backend) {
+    this.backend = intercepted(backend, this);
   }
 
   cut(): void {
@@ -57,14 +24,14 @@ export class Link {
     for (const feed of this.#feeds) feed.push({ gap: true });
   }
 
-  async #call<T>(call: () => Promise<T>, unanswered: ErrorCode): Promise<T> {
-    if (this.#isCut) throw new CoordinationError("UNAVAILABLE", `the link to the ${this.#inner.name} store is cut`);
-    const answer = await call();
-    if (this.#isCut) throw new CoordinationError(unanswered, `the link to the ${this.#inner.name} store was cut`);
-    return answer;
+  async call<T>({ kind, mutates }: Call, send: () => Promise<T>): Promise<T> {
+    if (this.#isCut) throw new CoordinationError("UNAVAILABLE", `the link was cut before the ${kind}`);
+    const answer = await send();
+    if (!this.#isCut) return answer;
+    throw new CoordinationError(mutates ? "OUTCOME_UNKNOWN" : "UNAVAILABLE", `the link was cut during the ${kind}`);
   }
 
-  #relay(watch: Watch): Watch {
+  watch(watch: Watch): Watch {
     const feed = new WatchFeed(() => {
       this.#feeds.delete(feed);
       void watch[Symbol.asyncDispose]();
@@ -76,4 +43,6 @@ export class Link {
     relay().catch((error: unknown) => feed.fail(error));
     return feed;
   }
+
+  closing(): void {}
 }

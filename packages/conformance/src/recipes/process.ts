@@ -63,6 +63,10 @@ export async function startTampered(scene: Scene): Promise<Process & { clock: Ta
   return { ...process, clock: clocks[0] as TamperedClock };
 }
 
+export async function startPair(scene: Scene): Promise<[Process, Process]> {
+  return [await start(scene), await start(scene)];
+}
+
 /** As many processes as that. */
 export function startMany(scene: Scene, count: number): Promise<Process[]> {
   return Promise.all(Array.from({ length: count }, () => start(scene)));
