@@ -120,7 +120,6 @@ class Client implements Backend {
     const applied = this.#ledger.apply(txn, this);
     const turns = applied.revision === undefined ? 0 : this.#ledger.mode.turnsBeforeReads();
     for (let turn = 0; turn < turns; turn += 1) await undefined;
-    if (turns > 0) this.#ledger.reap();
     return this.#ledger.answer(applied);
   }
 

@@ -307,8 +307,10 @@ describe("closing a client", () => {
     bob.disconnect();
     expect(clock.pendingTimers).toBe(0);
     bob.reconnect();
+    bob.reconnect();
     expect(clock.pendingTimers).toBe(1);
     await bob[Symbol.asyncDispose]();
+    bob.reconnect();
     expect([clock.pendingTimers, brief.ttlMs]).toEqual([0, 500]);
     await clock.advance(1_000);
     const carol = await store.connect();

@@ -120,6 +120,7 @@ async function churn(seed: number) {
 function absentAt(truths: readonly Truth[], revision: bigint): boolean {
   const at = truths.findLast((truth) => truth.revision <= revision);
   if (at?.entry === undefined) return true;
+  if (at.revision === revision) return false;
   // A put that moved it to another lease made it absent for the one revision below its own.
   const next = truths.find((truth) => truth.revision > revision);
   return next?.entry !== undefined && next.entry.created === next.revision && next.revision - 1n === revision;
@@ -165,6 +166,17 @@ describe("a weak memory store", () => {
     const first = await seen(7);
     expect(await seen(7)).toEqual(first);
     expect(await seen(8)).not.toEqual(first);
+  });
+
+  test("is weak in another way for another seed on the same clock", async () => {
+    const clock = new VirtualClock();
+    const revisions = async (seed: number) => {
+      const backend = await new MemoryStore({ clock, mode: "weak", seed }).connect();
+      const commits = Array.from({ length: 10 }, () => backend.kv.commit({ then: [{ put: "a", value: encode("") }] }));
+      return (await Promise.all(commits)).map(({ revision }) => revision);
+    };
+    expect(await revisions(1)).toEqual(await revisions(1));
+    expect(await revisions(1)).not.toEqual(await revisions(2));
   });
 
   test("grants more than asked and takes the keys late, within what it says of itself", async () => {
@@ -243,11 +255,14 @@ describe("a weak memory store", () => {
     expect(shown.filter((one) => one === "gap").length).toBeGreaterThan(0);
   });
 
-  test("leaves no timer of a watch behind when the client closes", async () => {
+  test("leaves no timer of a watch behind when the watch or its client is closed", async () => {
     const { clock, store } = weakStore(1);
     const [alice, bob] = [await store.connect(), await store.connect()];
     await alice.watches.watch({ key: "a" });
+    const watch = await bob.watches.watch({ key: "a" });
     await bob.kv.commit({ then: [{ put: "a", value: encode("") }] });
+    expect(clock.pendingTimers).toBe(2);
+    await watch[Symbol.asyncDispose]();
     expect(clock.pendingTimers).toBe(1);
     await alice[Symbol.asyncDispose]();
     expect(clock.pendingTimers).toBe(0);
