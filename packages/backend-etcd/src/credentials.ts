@@ -4,7 +4,8 @@ import { hasDetails } from "./outcome.ts";
 export class Credentials {
   readonly #login: () => Promise<{ readonly token: string }>;
   #pending: Promise<string | undefined> | undefined;
-  #current: string | undefined;
+  /** What the last login gave; null while there is no login to refuse. */
+  #current: string | undefined | null = null;
 
   constructor(login: () => Promise<{ readonly token: string }>) {
     this.#login = login;
@@ -18,19 +19,23 @@ export class Credentials {
 
   /** Tells that a server no longer takes this token. Unless that is old news, the next `token()` logs in anew. */
   refused(token: string | undefined): void {
-    if (token === this.#current) this.#pending = undefined;
+    if (token !== this.#current) return;
+    this.#current = null;
+    this.#pending = undefined;
   }
 
   async #ask(): Promise<string | undefined> {
     try {
-      this.#current = (await this.#login()).token;
+      const { token } = await this.#login();
+      this.#current = token;
+      return token;
     } catch (error) {
-      this.#current = undefined;
-      if (!hasDetails((error as Error).cause, /authentication is not enabled/)) {
-        this.#pending = undefined;
-        throw error;
+      if (hasDetails((error as Error).cause, /authentication is not enabled/)) {
+        this.#current = undefined;
+        return undefined;
       }
+      this.#pending = undefined;
+      throw error;
     }
-    return this.#current;
   }
 }

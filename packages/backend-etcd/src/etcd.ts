@@ -15,6 +15,7 @@ import { Endpoints } from "./endpoints.ts";
 import { EtcdKv, type Horizon } from "./kv.ts";
 import { EtcdLeases } from "./leases.ts";
 import { type EtcdOptions, parseVersion, type Settings, settingsFrom } from "./options.ts";
+import { hasDetails } from "./outcome.ts";
 import { EtcdWatches } from "./watches.ts";
 
 const limits: Limits = { ...portableLimits, minTtlMs: 1, maxTtlMs: 24 * 60 * 60 * 1_000 };
@@ -46,7 +47,7 @@ async function connect(settings: Settings, options: ConnectorOptions = {}): Prom
   const client = new EtcdBackend(settings);
   try {
     const version = await client.serverVersion({ signal, timeoutMs });
-    const warning = warningAbout(version);
+    const warning = version && warningAbout(version);
     if (warning) onWarning?.(warning);
   } catch (error) {
     await client[Symbol.asyncDispose]();
@@ -79,10 +80,15 @@ class EtcdBackend implements Backend {
     this.watches = new EtcdWatches(this.#endpoints, settings, horizon);
   }
 
-  async serverVersion(options: ConnectorOptions): Promise<string> {
+  /** What a member says it is; undefined from those, all of them recent, that tell it to administrators only. */
+  async serverVersion(options: ConnectorOptions): Promise<string | undefined> {
     const status = { service: "Maintenance", method: "status", effect: "read" } as const;
-    const { version } = await this.#endpoints.call<IStatusResponse>(status, {}, options);
-    return version;
+    try {
+      return (await this.#endpoints.call<IStatusResponse>(status, {}, options)).version;
+    } catch (error) {
+      if (error instanceof Error && hasDetails(error.cause, /permission denied/)) return undefined;
+      throw error;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
