@@ -1,4 +1,5 @@
 import type { Clock } from "./ports/clock.ts";
+import { onAbort } from "./signals.ts";
 
 /** One bit of news for any number of listeners: something may have changed, look again. Rings merge. */
 export class Bell {
@@ -29,12 +30,12 @@ export class Bell {
       const stop = () => {
         timer?.[Symbol.dispose]();
         this.#listeners.delete(stop);
-        signal?.removeEventListener("abort", stop);
+        link?.[Symbol.dispose]();
         signal?.aborted ? reject(signal.reason) : resolve();
       };
       const timer = patienceMs === undefined ? undefined : clock.after(patienceMs, stop);
       this.#listeners.add(stop);
-      signal?.addEventListener("abort", stop);
+      const link = signal && onAbort(signal, stop);
     });
   }
 }

@@ -1,5 +1,37 @@
 import type { Clock } from "./ports/clock.ts";
 
+const waiting = new WeakMap<AbortSignal, Set<() => void>>();
+
+/**
+ * Calls back when the signal aborts, unless disposed first. However many wait for a signal, it gets one listener: from
+ * eleven on, Node would print that they look like a leak.
+ */
+export function onAbort(signal: AbortSignal, callback: () => void): Disposable {
+  let callbacks = waiting.get(signal);
+  if (callbacks === undefined) {
+    callbacks = new Set();
+    waiting.set(signal, callbacks);
+    signal.addEventListener("abort", callBackAll);
+  }
+  const own = () => callback();
+  callbacks.add(own);
+  return {
+    [Symbol.dispose]: () => {
+      if (!callbacks.delete(own) || callbacks.size > 0) return;
+      signal.removeEventListener("abort", callBackAll);
+      waiting.delete(signal);
+    },
+  };
+}
+
+function callBackAll(event: Event): void {
+  const signal = event.target as AbortSignal;
+  const callbacks = waiting.get(signal) ?? [];
+  for (const callback of callbacks) callback();
+  signal.removeEventListener("abort", callBackAll);
+  waiting.delete(signal);
+}
+
 /**
  * A signal that aborts when any of the given ones does, until it is disposed. `AbortSignal.any` would leave a listener
  * on a long-lived source for every call.
@@ -9,16 +41,17 @@ export function linkSignals(
 ): { readonly signal: AbortSignal } & Disposable {
   const controller = new AbortController();
   const live = sources.filter((source) => source !== undefined);
+  const links: Disposable[] = [];
   const dispose = () => {
-    for (const source of live) source.removeEventListener("abort", abort);
+    for (const link of links.splice(0)) link[Symbol.dispose]();
   };
-  const abort = (event: Event) => {
+  const abort = (source: AbortSignal) => {
     dispose();
-    controller.abort((event.target as AbortSignal).reason);
+    controller.abort(source.reason);
   };
   const aborted = live.find((source) => source.aborted);
-  if (aborted) controller.abort(aborted.reason);
-  else for (const source of live) source.addEventListener("abort", abort);
+  if (aborted) abort(aborted);
+  else for (const source of live) links.push(onAbort(source, () => abort(source)));
   return { signal: controller.signal, [Symbol.dispose]: dispose };
 }
 
@@ -26,10 +59,9 @@ export function linkSignals(
 export function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return promise;
   return new Promise<T>((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-    if (signal.aborted) abort();
-    else signal.addEventListener("abort", abort);
+    if (signal.aborted) reject(signal.reason);
+    const link = signal.aborted ? undefined : onAbort(signal, () => reject(signal.reason));
+    promise.then(resolve, reject).finally(() => link?.[Symbol.dispose]());
   });
 }
 
@@ -39,10 +71,10 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
     signal?.throwIfAborted();
     const finish = () => {
       timer[Symbol.dispose]();
-      signal?.removeEventListener("abort", finish);
+      link?.[Symbol.dispose]();
       signal?.aborted ? reject(signal.reason) : resolve();
     };
     const timer = clock.after(delayMs, finish);
-    signal?.addEventListener("abort", finish);
+    const link = signal && onAbort(signal, finish);
   });
 }
