@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs";
 
 /**
  * @typedef {object} Tally
+ * @property {boolean} complete   false if the run broke off, so that nothing is known
  * @property {number} passed
  * @property {number} failed
  * @property {number} skipped
@@ -27,7 +28,7 @@ export default class TallyReporter {
   onTestRunEnd(modules, unhandled) {
     const servers = [...(this.#vitest?.getRootProject().getProvidedContext()["etcdServers"] ?? [])];
     /** @type {Tally} */
-    const tally = { passed: 0, failed: 0, skipped: 0, errors: [], places: {}, servers };
+    const tally = { complete: true, passed: 0, failed: 0, skipped: 0, errors: [], places: {}, servers };
     tally.errors.push(...unhandled.map(({ message }) => message));
     for (const module of modules) {
       tally.errors.push(...errorsOf(module));

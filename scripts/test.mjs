@@ -24,7 +24,7 @@ async function test() {
   const code = await run("vitest", ["run", ...reporters, ...process.argv.slice(2)], { env: { CONCLAVE_TALLY: file } });
   const counted = read(file);
   if (counted === undefined) console.log("The test run broke off before it ended.");
-  const result = counted ?? { passed: 0, failed: 0, skipped: 0, errors: [], places: {}, servers: [] };
+  const result = counted ?? { complete: false, passed: 0, failed: 0, skipped: 0, errors: [], places: {}, servers: [] };
   if (code !== 0 && result.failed + result.errors.length === 0) result.errors.push("the test run");
   rmSync(folder, { recursive: true, force: true });
   return result;
@@ -41,7 +41,7 @@ function report(tally, failed) {
   for (const error of tally.errors) console.log(`  failed outside of any test: ${error.split("\n")[0]}`);
   if (tally.skipped > 0) console.log(`  skipped: ${tally.skipped}`);
   const missing = missingFrom(tally.servers);
-  if (missing.length > 0) {
+  if (missing.length > 0 && tally.complete) {
     const ran = tally.servers.map(({ name }) => name).join(" and ") || "none";
     console.log(`\nAsked for ${wantedEtcds.map(({ name }) => name).join(" and ")}; ran on ${ran}.`);
     for (const problem of problems) console.log(`  ${problem}`);

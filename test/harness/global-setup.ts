@@ -28,7 +28,11 @@ async function start(): Promise<EtcdServer[]> {
 }
 
 async function visit(endpoint: string): Promise<EtcdServer> {
-  const response = await fetch(new URL("/version", endpoint), { signal: AbortSignal.timeout(5_000) });
-  const { etcdserver: version } = (await response.json()) as { etcdserver: string };
-  return { name: `etcd ${version}`, version, endpoint, binary: undefined, etcdctl: undefined };
+  try {
+    const response = await fetch(new URL("/version", endpoint), { signal: AbortSignal.timeout(5_000) });
+    const { etcdserver: version } = (await response.json()) as { etcdserver: string };
+    return { name: `etcd ${version}`, version, endpoint, binary: undefined, etcdctl: undefined };
+  } catch (cause) {
+    throw new Error(`ETCD_ENDPOINTS: no etcd answers at ${endpoint}`, { cause });
+  }
 }
