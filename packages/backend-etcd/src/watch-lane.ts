@@ -5,11 +5,13 @@ import { failureOf, isPassing, isStaleToken, saysStaleToken } from "./outcome.ts
 import type { Subscription } from "./subscription.ts";
 
 const watchRpc = { service: "Watch", method: "watch", effect: "read" } as const;
-const tickMs = 1_000;
+const tickMs = 500;
 /** An idle stream is asked for a sign of life after this long. */
-const idleMs = 5_000;
+const idleMs = 2_500;
 /** How long the server may take over a sign of life, or over creating a watch. */
-const patienceMs = 3_000;
+const patienceMs = 2_000;
+/** It grows to this while the server stays silent: one that reads a long history for us must come to an end with it. */
+const longestPatienceMs = 16_000;
 const refusalsToBelieve = 2;
 
 type Stream = OpenStream<IWatchRequest, IWatchResponse>;
@@ -45,6 +47,7 @@ export class WatchLane {
   readonly #subscriptions = new Set<Subscription>();
   #generation: Generation | undefined;
   #opening = false;
+  #patienceMs = patienceMs;
   #timer: Disposable | undefined;
   /** Why there is no stream just now. */
   lastFailure: unknown;
@@ -131,6 +134,7 @@ export class WatchLane {
       this.#created(generation, response, revision);
       return;
     }
+    this.#patienceMs = patienceMs;
     if (generation.creating.length === 0) generation.askedMs = undefined;
     // Late news of a watch that was cancelled, and the sign of life that we asked for, belong to no watch.
     const subscription = generation.byId.get(response.watch_id);
@@ -218,7 +222,8 @@ export class WatchLane {
     this.#timer = this.#clock.after(tickMs, () => {
       const nowMs = this.#clock.monotonicMs();
       if (generation.paused) generation.heardMs = nowMs;
-      if (generation.askedMs !== undefined && nowMs - generation.askedMs > patienceMs) {
+      if (generation.askedMs !== undefined && nowMs - generation.askedMs > this.#patienceMs) {
+        this.#patienceMs = Math.min(this.#patienceMs * 2, longestPatienceMs);
         this.#drop(generation, new Error("etcd fell silent on a watch stream"));
         return;
       }
