@@ -105,6 +105,12 @@ const conditionFields: readonly string[] = ["key", "exists", "created", "modifie
 function checkCondition(argument: string, condition: Condition, limits: Limits): void {
   if (typeof condition !== "object" || condition === null) throw wrongType(argument, condition, "a condition");
   checkOptions(argument, condition, conditionFields);
+  // A second one would be ignored, and what it was to guard would not be.
+  if (Object.keys(condition).length !== 2 || "prefix" in condition !== "empty" in condition) {
+    throw new TypeError(
+      `${argument} must be one condition: a key with exists, created or modified, or a prefix with empty`,
+    );
+  }
   if ("prefix" in condition) {
     checkPrefix(`prefix of ${argument}`, condition.prefix, limits);
     if (condition.empty !== true) throw wrongType(`empty of ${argument}`, condition.empty, "true");
@@ -164,11 +170,11 @@ export function checkTxn(txn: Txn, limits: Limits): void {
       throw new RangeError(`txn.${name} must have at most ${limits.maxOperations} items, not ${items.length}`);
     }
   }
-  branches.if.forEach((condition, index) => void checkCondition(`txn.if[${index}]`, condition, limits));
+  for (const [index, condition] of branches.if.entries()) checkCondition(`txn.if[${index}]`, condition, limits);
   let bytes = 0;
   const written = new Set<string>();
   const leases = new Set<string>();
-  branches.then.forEach((operation, index) => {
+  for (const [index, operation] of branches.then.entries()) {
     bytes += checkOperation(`txn.then[${index}]`, operation, limits);
     const key = "put" in operation ? operation.put : "delete" in operation ? operation.delete : undefined;
     if (key !== undefined) {
@@ -177,12 +183,12 @@ export function checkTxn(txn: Txn, limits: Limits): void {
       written.add(key);
     }
     if ("put" in operation && operation.lease) leases.add(operation.lease.id);
-  });
-  branches.else.forEach((read, index) => {
+  }
+  for (const [index, read] of branches.else.entries()) {
     checkOperation(`txn.else[${index}]`, read, limits);
     if ("put" in read || "delete" in read)
       throw new TypeError(`txn.else[${index}] must be a get or a list; only then may write`);
-  });
+  }
   if (leases.size > 1) throw new RangeError(`txn.then must attach at most one lease, not ${leases.size}`);
   if (bytes > limits.maxTxnBytes)
     throw new RangeError(`txn.then must be at most ${limits.maxTxnBytes} bytes, not ${bytes}`);

@@ -7,6 +7,7 @@ import {
   checkSelection,
   checkTxn,
   selectionOptions,
+  wrongType,
 } from "./arguments.ts";
 import { CoordinationError } from "./errors.ts";
 import type { Backend } from "./ports/backend.ts";
@@ -59,9 +60,11 @@ class CheckedBackend implements Backend {
     };
     this.watches = {
       watch: async (range: WatchRange, options?: CallOptions): Promise<Watch> => {
+        if (typeof range !== "object" || range === null) throw wrongType("range", range, "a key or a prefix");
         checkOptions("a watch's range", range, ["key", "prefix"]);
+        if ("prefix" in range && "key" in range) throw new TypeError("range must be a key or a prefix, not both");
         if ("prefix" in range) checkPrefix("prefix", range.prefix, limits);
-        else checkKey("key", range?.key, limits);
+        else checkKey("key", range.key, limits);
         this.#admit("watch", options, callOptions);
         return adapter.watches.watch(range, options);
       },
