@@ -1,5 +1,6 @@
-import { type Backend, type Clock, scoped, sleep } from "@conclave/core/backend";
+import { type Backend, type Clock, scoped, sleep, systemClock } from "@conclave/core/backend";
 import { test } from "vitest";
+import { faultSeeds } from "./seeds.ts";
 import type { Subject, Timing } from "./subject.ts";
 
 /** What a sentence does: `backend` is one process's view of the test's own corner of the store. */
@@ -19,9 +20,22 @@ export class Suite {
   it(sentence: string, body: Body): void {
     test(sentence, async () => {
       await using scene = new Scene(this.#subject(), this.#wrap);
-      await body(await scene.connect(), scene);
+      const backend = await scene.connect();
+      await within(hangingMs(scene), body(backend, scene));
     });
   }
+}
+
+/** Longer than a test lasts, in real time: a test that waits for what never happens fails long before its runner gives up. */
+function hangingMs({ patienceMs }: Scene): number {
+  return (10_000 + 8 * patienceMs) * Math.max(1, faultSeeds(0).length / 100);
+}
+
+function within(ms: number, body: Promise<void>): Promise<void> {
+  return new Promise<void>((resolve, reject) => {
+    const deadline = systemClock.after(ms, () => reject(new Error(`the test was not over after ${ms} ms`)));
+    body.finally(() => deadline[Symbol.dispose]()).then(resolve, reject);
+  });
 }
 
 const run = crypto.randomUUID().slice(0, 8);

@@ -45,7 +45,8 @@ export function reads(suite: Suite): void {
   });
 
   suite.it("gives a key that was deleted and written anew a later created", async ({ kv }) => {
-    await write(kv, { key: "one" });
+    const first = await write(kv, { key: "one" });
+    expect(await present(kv, "key")).toMatchObject({ created: first });
     const deleted = await remove(kv, "key");
     const again = await write(kv, { key: "one" });
     const entry = await present(kv, "key");
