@@ -2,14 +2,17 @@ import { byteLength } from "./bytes.ts";
 import type { Limits } from "./ports/backend.ts";
 import type { CallOptions, Condition, Operation, Selection, Txn } from "./ports/kv.ts";
 
-/**
- * What a caller gave, made readable and short for a message. Only names, numbers and types are shown, never contents:
- * a value may be a secret.
- */
+/** What a caller gave as a name, a number or an option, made readable and short for a message. */
 function given(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
-  if (typeof value === "number" || typeof value === "boolean" || value == null) return String(value);
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
   if (typeof value === "bigint") return `${value}n`;
+  return kindOf(value);
+}
+
+/** What a caller gave to be stored: never the contents, which may be a secret. */
+function kindOf(value: unknown): string {
+  if (value == null) return String(value);
   if (typeof value === "object") return `an object of type ${value.constructor?.name ?? "null prototype"}`;
   return `a ${typeof value}`;
 }
@@ -27,6 +30,13 @@ export function checkText(argument: string, value: unknown): asserts value is st
   if (typeof value !== "string") throw wrongType(argument, value, "a string");
   if (!value.isWellFormed()) throw outOfRange(argument, value, "well-formed Unicode, without lone surrogates");
   if (value.includes("\0")) throw outOfRange(argument, value, "text without NUL");
+}
+
+/** Text to be stored, which no message shows. */
+export function checkContent(argument: string, value: unknown): asserts value is string {
+  if (typeof value !== "string") throw new TypeError(`${argument} must be a string, not ${kindOf(value)}`);
+  if (!value.isWellFormed()) throw new RangeError(`${argument} must be well-formed Unicode, without lone surrogates`);
+  if (value.includes("\0")) throw new RangeError(`${argument} must be text without NUL`);
 }
 
 /** The name of a lock, an election, a service: any non-empty text. */
@@ -130,7 +140,7 @@ function checkOperation(argument: string, operation: Operation, limits: Limits):
     checkOptions(argument, operation, ["put", "value", "lease"]);
     checkKey(`put of ${argument}`, operation.put, limits);
     if (!(operation.value instanceof Uint8Array))
-      throw wrongType(`value of ${argument}`, operation.value, "a Uint8Array");
+      throw new TypeError(`value of ${argument} must be a Uint8Array, not ${kindOf(operation.value)}`);
     if (operation.value.length > limits.maxValueBytes) {
       throw new RangeError(
         `value of ${argument} must be at most ${limits.maxValueBytes} bytes, not ${operation.value.length}`,

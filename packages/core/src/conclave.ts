@@ -1,4 +1,4 @@
-import { checkMs, checkName, checkOptions, checkText, wrongType } from "./arguments.ts";
+import { checkContent, checkMs, checkName, checkOptions, wrongType } from "./arguments.ts";
 import { checked } from "./checked.ts";
 import type { Context, Name } from "./context.ts";
 import { CoordinationError } from "./errors.ts";
@@ -32,7 +32,7 @@ export async function connect(store: Connector | Backend, options: ConnectOption
   const { namespace, ttlMs = 10_000, owner = "", onWarning = () => {}, signal, timeoutMs } = options;
   if (namespace !== undefined) checkName("namespace", namespace);
   checkMs("ttlMs", ttlMs);
-  checkText("owner", owner);
+  checkContent("owner", owner);
   if (typeof onWarning !== "function") throw wrongType("onWarning", onWarning, "a function");
   if (typeof store !== "object" || store === null) throw wrongType("store", store, "a connector or a backend");
   signal?.throwIfAborted();

@@ -1,4 +1,4 @@
-import { checkOptions, checkText } from "../arguments.ts";
+import { checkContent, checkOptions } from "../arguments.ts";
 import { backoffMs } from "../backoff.ts";
 import { decode, encode } from "../bytes.ts";
 import { type Context, type Name, prefixOf, type WaitOptions } from "../context.ts";
@@ -28,7 +28,7 @@ export interface Leader {
 export class Leadership extends Hold {
   /** Changes what observers see; rejects with `NOT_HELD` when this leads no more. One round trip. */
   async proclaim(value: string, options: WaitOptions = {}): Promise<void> {
-    checkText("value", value);
+    checkContent("value", value);
     checkOptions("proclaim", options, ["signal"]);
     this.throwUnlessHeld("proclaim");
     const { lease } = this.session;
@@ -126,7 +126,7 @@ export class Election {
   }
 
   async #campaign({ value = this.#context.owner, signal }: CampaignOptions, until?: AbortSignal): Promise<Leadership> {
-    checkText("value", value);
+    checkContent("value", value);
     const place = await this.#line.take(encode(value), { signal });
     return new Leadership(this.#backend, place, until);
   }

@@ -1,4 +1,4 @@
-import { checkOptions, checkText, outOfRange, wrongType } from "../arguments.ts";
+import { checkContent, checkOptions, outOfRange, wrongType } from "../arguments.ts";
 import { decode, encode } from "../bytes.ts";
 import { segment, unsegment } from "../context.ts";
 import type { Entry, Revision } from "../ports/kv.ts";
@@ -30,12 +30,23 @@ export const advertisementOptions: readonly string[] = ["address", "metadata", "
 
 export function checkAdvertisement(call: string, advertisement: Advertisement, also: readonly string[] = []): void {
   checkOptions(call, advertisement, [...advertisementOptions, ...also]);
-  checkText(`address of ${call}`, advertisement?.address);
+  checkContent(`address of ${call}`, advertisement?.address);
   if (advertisement.address === "") throw outOfRange(`address of ${call}`, "", "an address of at least one character");
-  const { weight } = advertisement;
+  const { metadata, weight } = advertisement;
+  if (metadata !== undefined && !canBeJson(metadata))
+    throw new TypeError(`metadata of ${call} must be something that JSON can carry`);
   if (weight !== undefined && typeof weight !== "number") throw wrongType(`weight of ${call}`, weight, "a number");
   if (weight !== undefined && !(weight >= 0 && weight < Infinity))
     throw outOfRange(`weight of ${call}`, weight, "0 or more");
+}
+
+/** Without the words of `JSON.stringify`'s own error, which show some of what it was given. */
+function canBeJson(value: unknown): boolean {
+  try {
+    return JSON.stringify(value) !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 /** As Go's `naming/endpoints` package for etcd writes an endpoint; it skips the weight. */
