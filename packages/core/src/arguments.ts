@@ -45,6 +45,10 @@ export function checkName(argument: string, value: unknown): asserts value is st
   if (value === "") throw outOfRange(argument, value, "a name of at least one character");
 }
 
+export function checkFunction(argument: string, value: unknown): void {
+  if (typeof value !== "function") throw wrongType(argument, value, "a function");
+}
+
 export function checkMs(argument: string, value: unknown, mostMs: number = 2 ** 31 - 1): asserts value is number {
   if (typeof value !== "number") throw wrongType(argument, value, "a number of milliseconds");
   if (!(value > 0 && value <= mostMs))

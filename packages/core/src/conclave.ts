@@ -1,4 +1,4 @@
-import { checkContent, checkMs, checkName, checkOptions, wrongType } from "./arguments.ts";
+import { callOptions, checkContent, checkFunction, checkMs, checkName, checkOptions, wrongType } from "./arguments.ts";
 import { checked } from "./checked.ts";
 import type { Context, Name } from "./context.ts";
 import { CoordinationError } from "./errors.ts";
@@ -33,8 +33,9 @@ export async function connect(store: Connector | Backend, options: ConnectOption
   if (namespace !== undefined) checkName("namespace", namespace);
   checkMs("ttlMs", ttlMs);
   checkContent("owner", owner);
-  if (typeof onWarning !== "function") throw wrongType("onWarning", onWarning, "a function");
-  if (typeof store !== "object" || store === null) throw wrongType("store", store, "a connector or a backend");
+  checkFunction("onWarning", onWarning);
+  if (typeof store !== "object" || store === null || !("connect" in store || "kv" in store))
+    throw wrongType("store", store, "a connector or a backend");
   signal?.throwIfAborted();
   const owned = "connect" in store ? await store.connect({ signal, timeoutMs, onWarning }) : undefined;
   const backend = owned ?? (store as Backend);
@@ -89,7 +90,8 @@ export class Conclave implements AsyncDisposable {
   }
 
   /** The session that holds everything here; opened when something first needs it, and again after a loss. */
-  session(options: CallOptions = {}): Promise<Session> {
+  async session(options: CallOptions = {}): Promise<Session> {
+    checkOptions("session", options, callOptions);
     return this.#sessions.current(options);
   }
 

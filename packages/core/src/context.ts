@@ -1,4 +1,5 @@
 import { checkName, checkText, outOfRange } from "./arguments.ts";
+import { byteLength } from "./bytes.ts";
 import type { Backend } from "./ports/backend.ts";
 import type { Sessions } from "./sessions.ts";
 
@@ -25,6 +26,9 @@ export interface Context {
  */
 export type Name = string | { readonly prefix: string };
 
+/** What a name may take of a key's 512 bytes; the rest is for what stands before and after it. */
+const maxNameBytes = 400;
+
 /** One segment of a key, so escaped that no name's prefix covers another's. */
 export function segment(name: string): string {
   return name.replaceAll("%", "%25").replaceAll("/", "%2F");
@@ -43,5 +47,9 @@ export function prefixOf(kind: string, name: Name): string {
     return name.prefix;
   }
   checkName(`name of the ${kind}`, name);
-  return `${kind}/${segment(name)}/`;
+  const escaped = segment(name);
+  if (byteLength(escaped) > maxNameBytes) {
+    throw new RangeError(`name of the ${kind} must be at most ${maxNameBytes} bytes, not ${byteLength(escaped)}`);
+  }
+  return `${kind}/${escaped}/`;
 }

@@ -1,4 +1,4 @@
-import { checkContent, checkOptions } from "../arguments.ts";
+import { callOptions, checkContent, checkFunction, checkOptions } from "../arguments.ts";
 import { backoffMs } from "../backoff.ts";
 import { decode, encode } from "../bytes.ts";
 import { type Context, type Name, prefixOf, type WaitOptions } from "../context.ts";
@@ -83,6 +83,7 @@ export class Election {
    * Ends with `signal.reason` when that aborts, after `lead` ended.
    */
   async run<T>(lead: (leadership: Leadership) => Promise<T> | T, options: CampaignOptions = {}): Promise<T> {
+    checkFunction("lead of run", lead);
     checkOptions("run", options, ["value", "signal"]);
     using linked = linkSignals(options.signal, this.#context.closed);
     for (;;) {
@@ -103,6 +104,7 @@ export class Election {
 
   /** Who leads now, if anyone does. One round trip. */
   async leader(options: CallOptions = {}): Promise<Leader | undefined> {
+    checkOptions("leader", options, callOptions);
     const { entries } = await this.#backend.kv.list(this.#line.prefix, { ...options, order: "oldest", limit: 1 });
     return entries[0] && leaderOf(entries[0]);
   }

@@ -1,4 +1,4 @@
-import { checkOptions } from "../arguments.ts";
+import { callOptions, checkFunction, checkOptions } from "../arguments.ts";
 import { decode, encode } from "../bytes.ts";
 import { type Context, type Name, prefixOf, type WaitOptions } from "../context.ts";
 import { Hold } from "../hold.ts";
@@ -55,6 +55,7 @@ export class Mutex {
    * was lost, or `signal` aborted.
    */
   async run<T>(work: (hold: Hold) => Promise<T> | T, options: WaitOptions = {}): Promise<T> {
+    checkFunction("work of run", work);
     checkOptions("run", options, ["signal"]);
     const hold = await this.#acquire(options, options.signal);
     try {
@@ -66,6 +67,7 @@ export class Mutex {
 
   /** The holder and then everyone who waits, in order: for people, since it is out of date when it arrives. */
   async queue(options: CallOptions = {}): Promise<readonly Contender[]> {
+    checkOptions("queue", options, callOptions);
     const entries = await this.#line.entries(options);
     return entries.map(({ key, value, created, lease }) => ({ owner: decode(value), token: created, key, lease }));
   }

@@ -43,7 +43,8 @@ export class Picker {
     if (choose === undefined) {
       throw outOfRange("strategy", strategy, `one of ${Object.keys(this.#strategies).join(", ")}`);
     }
-    if (key === undefined && (strategy === "consistent-hash" || strategy === "sticky")) {
+    const keyed = strategy === "consistent-hash" || strategy === "sticky";
+    if (typeof key !== "string" && (keyed || key !== undefined)) {
       throw wrongType(`key of a ${strategy} pick`, key, "a string");
     }
     const instance = choose(instances, key ?? "");

@@ -1,4 +1,4 @@
-import { checkName, checkOptions, outOfRange } from "../arguments.ts";
+import { checkFunction, checkName, checkOptions, outOfRange, wrongType } from "../arguments.ts";
 import { type Context, type Name, prefixOf, segment, type WaitOptions } from "../context.ts";
 import { Follower, type View } from "../follow.ts";
 import { linkSignals } from "../signals.ts";
@@ -84,10 +84,13 @@ export class Service {
   /** A live view of the instances, current when it resolves. `signal` ends it. Needs no session. */
   async instances(options: InstancesOptions = {}): Promise<Instances> {
     checkOptions("instances", options, ["recursive", "signal"]);
+    const { recursive } = options;
+    if (recursive !== undefined && typeof recursive !== "boolean")
+      throw wrongType("recursive of instances", recursive, "a boolean");
     const linked = linkSignals(options.signal, this.#context.closed);
     try {
       const follower = await Follower.open(this.#context.backend, this.#prefix, linked.signal);
-      const only = options.recursive ? undefined : this.name;
+      const only = recursive ? undefined : this.name;
       return new Instances(this.#context, { follower, root: this.#root, only, linked });
     } catch (error) {
       linked[Symbol.dispose]();
@@ -151,7 +154,10 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
    * goes to the conclave's `onWarning`, and the next is called all the same.
    */
   subscribe(callbacks: InstanceCallbacks): Disposable {
+    if (callbacks === undefined) throw wrongType("callbacks of subscribe", callbacks, "an object");
     checkOptions("subscribe", callbacks, ["started", "changed", "stopped"]);
+    for (const [name, callback] of Object.entries(callbacks))
+      if (callback !== undefined) checkFunction(`${name} of subscribe`, callback);
     let subscribed = true;
     const call = (callback: () => void) => {
       try {
