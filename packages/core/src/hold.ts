@@ -9,6 +9,8 @@ export interface Held {
   readonly session: Session;
   readonly key: string;
   readonly created: Revision;
+  /** Its put was sent more than once: what was sent first may arrive last, and make the key anew after its release. */
+  readonly resent: boolean;
 }
 
 /** A transaction with one more condition. */
@@ -29,14 +31,16 @@ export class Hold implements AsyncDisposable {
   readonly #lost = new AbortController();
   readonly #watched: Disposable;
   readonly #unlink: Disposable;
+  readonly #resent: boolean;
   #released = false;
 
   /** A hold on a key of the session's; `until` ends it too. Throws why the session ended, if it has. */
-  constructor(backend: Backend, { session, key, created }: Held, until?: AbortSignal) {
+  constructor(backend: Backend, { session, key, created, resent }: Held, until?: AbortSignal) {
     this.backend = backend;
     this.session = session;
     this.key = key;
     this.token = created;
+    this.#resent = resent;
     this.#watched = session.watchOver({ key, created, lost: (reason) => this.lose(reason) });
     const linked = linkSignals(until);
     this.#unlink = linked;
@@ -67,7 +71,7 @@ export class Hold implements AsyncDisposable {
     if (this.#released) return;
     this.#released = true;
     this.#letGo();
-    if (this.session.isAlive()) await this.session.discard(this.key, this.token);
+    if (this.session.isAlive()) await this.session.discard(this.key, this.#resent ? undefined : this.token);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

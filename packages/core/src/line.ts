@@ -40,8 +40,8 @@ export class Line {
    */
   take(value: Uint8Array, options: WaitOptions): Promise<Held> {
     return this.#named(options, async (session, key, signal) => {
-      const { created, predecessor } = await this.#join(session, key, value, signal);
-      const place = { session, key, created };
+      const { created, resent, predecessor } = await this.#join(session, key, value, signal);
+      const place = { session, key, created, resent };
       for (let ahead = predecessor; ahead !== undefined; ) ahead = await this.#gone(place, ahead, signal);
       return place;
     });
@@ -50,19 +50,25 @@ export class Line {
   /** Takes the place only if the line is empty, in one commit that otherwise writes nothing. */
   takeIfFree(value: Uint8Array, options: WaitOptions): Promise<Held | undefined> {
     return this.#named(options, async (session, key, signal) => {
-      const commit = await settle(this.#backend.clock, signal, () =>
-        this.#backend.kv.commit(
+      let sendings = 0;
+      const commit = await settle(this.#backend.clock, signal, () => {
+        sendings += 1;
+        return this.#backend.kv.commit(
           {
             if: [{ prefix: this.prefix, empty: true }],
             then: [{ put: key, value, lease: session.lease }, { get: key }],
             else: [{ get: key }],
           },
           { signal },
-        ),
-      );
+        );
+      });
+      const resent = sendings > 1;
       // Our own key in a line that is not empty: an earlier sending of this commit was applied.
       const entry = commit.succeeded ? commit.results[1] : commit.results[0];
-      return entry && { session, key, created: entry.created };
+      if (entry) return { session, key, created: entry.created, resent };
+      // An earlier sending may still arrive, and find the line empty.
+      if (resent) void session.discard(key);
+      return undefined;
     });
   }
 
@@ -92,24 +98,26 @@ export class Line {
     key: string,
     value: Uint8Array,
     signal: AbortSignal,
-  ): Promise<{ created: Revision; predecessor: Entry | undefined }> {
+  ): Promise<{ created: Revision; resent: boolean; predecessor: Entry | undefined }> {
     const newest = { list: this.prefix, order: "newest", limit: 2, keysOnly: true } as const;
-    const commit = await settle(this.#backend.clock, signal, () =>
-      this.#backend.kv.commit(
+    let sendings = 0;
+    const commit = await settle(this.#backend.clock, signal, () => {
+      sendings += 1;
+      return this.#backend.kv.commit(
         {
           if: [{ key, exists: false }],
           then: [{ put: key, value, lease: session.lease }, { get: key }, newest],
           else: [{ get: key }, newest],
         },
         { signal },
-      ),
-    );
+      );
+    });
     // Our key was there already: an earlier sending of this commit was applied.
     const [own, { entries }] = commit.succeeded ? [commit.results[1], commit.results[2]] : commit.results;
     if (own === undefined) throw placeLost(key);
     // Later arrivals may stand before us in the list: then ask for those created before us.
     const predecessor = entries[0]?.key === key ? entries[1] : await this.#predecessor(key, own.created, signal);
-    return { created: own.created, predecessor };
+    return { created: own.created, resent: sendings > 1, predecessor };
   }
 
   async #predecessor(key: string, created: Revision, signal: AbortSignal): Promise<Entry | undefined> {

@@ -110,8 +110,8 @@ export class Session implements AsyncDisposable {
 
   /**
    * Deletes an own key, and tries again after each renewal until that is done; the lease takes the key at the latest.
-   * Resolves after the first attempt. Without `created` the key's put has an unknown outcome and may still arrive: it is
-   * looked for until one time to live has passed.
+   * Resolves after the first attempt. Without `created` the key's put may still arrive, even once more where it was sent
+   * several times: it is looked for until one time to live has passed.
    */
   discard(key: string, created?: Revision): Promise<void> {
     const { kv, clock } = this.#backend;
@@ -123,9 +123,9 @@ export class Session implements AsyncDisposable {
         return true;
       }
       const entry = await kv.get(key, options);
-      if (entry?.lease !== this.lease.id) return elapsedMs(clock, since) >= this.lease.ttlMs;
-      const { modified } = entry;
-      return (await kv.commit({ if: [{ key, modified }], then: [{ delete: key }] }, options)).succeeded;
+      const ours = entry?.lease === this.lease.id;
+      if (ours) await kv.commit({ if: [{ key, modified: entry.modified }], then: [{ delete: key }] }, options);
+      return elapsedMs(clock, since) >= this.lease.ttlMs;
     };
     this.#cleanups.add(cleanup);
     return this.#track(this.#attempt(cleanup));
