@@ -1,6 +1,6 @@
 import { checkText } from "./arguments.ts";
 import type { Backend } from "./ports/backend.ts";
-import type { Commit, Condition, Entry, Listing, Operation, Read, ResultsOf, Txn } from "./ports/kv.ts";
+import type { CallOptions, Commit, Condition, Entry, Listing, Operation, Read, ResultsOf, Txn } from "./ports/kv.ts";
 import type { Watch, WatchBatch } from "./ports/watches.ts";
 
 /**
@@ -40,10 +40,7 @@ export function scoped(backend: Backend, prefix: string): Backend {
       async list(under, options) {
         return innerListing(await backend.kv.list(outer(under), options && outerSelection(options)));
       },
-      async commit<const T extends Txn>(
-        txn: T,
-        options?: { readonly signal?: AbortSignal | undefined },
-      ): Promise<Commit<T>> {
+      async commit<const T extends Txn>(txn: T, options?: CallOptions): Promise<Commit<T>> {
         const commit = await backend.kv.commit(
           { if: txn.if?.map(outerCondition), then: txn.then.map(outerOperation), else: txn.else?.map(outerRead) },
           options,

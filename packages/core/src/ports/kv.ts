@@ -28,7 +28,7 @@ export interface Entry {
 
 /** Which entries a list gives, and in which order. */
 export interface Selection {
-  /** By key bytes (the default), or by creation, oldest or newest first; entries of one revision are ordered by key. */
+  /** By key bytes (the default), or by creation, oldest or newest first; either way, those of one revision go by key. */
   readonly order?: "key" | "oldest" | "newest" | undefined;
   readonly limit?: number | undefined;
   /** Only entries created at a smaller revision. */
@@ -50,7 +50,10 @@ export interface Listing {
   readonly more: boolean;
 }
 
-/** What must be true, atomically, for a transaction's `then` to be applied. */
+/**
+ * What must be true, atomically, for a transaction's `then` to be applied. A condition on a revision does not hold for a
+ * key that is absent, whatever the revision.
+ */
 export type Condition =
   | { readonly key: string; readonly exists: boolean }
   | { readonly key: string; readonly created: Revision }
@@ -79,7 +82,8 @@ export type Operation = Put | Delete | Read;
 /**
  * Conditions and the chosen branch are one atomic step. All writes share one revision, larger than that of every earlier
  * commit that touches the same keys or prefixes. A key is written at most once, and at most one lease is attached; when
- * that lease is dead nothing is applied and the commit rejects with `LEASE_LOST`. Reads see the transaction's own writes.
+ * that lease is dead, and the conditions hold, nothing is applied and the commit rejects with `LEASE_LOST`. Reads see all
+ * of the transaction's own writes, wherever they stand in `then`.
  */
 export interface Txn {
   readonly if?: readonly Condition[] | undefined;
