@@ -134,14 +134,15 @@ export function electionRun(suite: Suite): void {
 
   suite.it("ends with CLOSED when its conclave closes", async (backend, scene) => {
     const [one, other] = await startPair(scene);
-    const leading = one.conclave.election("a").run(async ({ signal }) => void (await aborted(backend, signal)));
+    const lead = async ({ signal }: Leadership) => void (await aborted(backend, signal));
+    const leading = rejection(one.conclave.election("a").run(lead));
     await scene.eventually(backend, async () => expect(await one.conclave.election("a").leader()).toBeDefined());
-    const waiting = other.conclave.election("a").run(() => {});
+    const waiting = rejection(other.conclave.election("a").run(() => {}));
     await staysOpen(backend, scene, waiting);
     await other.conclave.close();
-    expect(await rejection(waiting)).toMatchObject({ code: "CLOSED" });
+    expect(await waiting).toMatchObject({ code: "CLOSED" });
     await one.conclave.close();
-    expect(await rejection(leading)).toMatchObject({ code: "CLOSED" });
+    expect(await leading).toMatchObject({ code: "CLOSED" });
     expect(await texts(backend.kv)).toEqual({});
   });
 }

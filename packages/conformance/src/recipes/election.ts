@@ -31,6 +31,7 @@ export function election(suite: Suite): void {
     const [candidate, other] = await startPair(scene);
     expect(await other.conclave.election("a").leader()).toBeUndefined();
     const { token, key } = await campaign(candidate, "first");
+    await stand(other, scene, "second", 2);
     expect(await other.conclave.election("a").leader()).toEqual({ value: "first", token, key });
   });
 
@@ -55,7 +56,8 @@ export function election(suite: Suite): void {
 
   suite.it("shows observers what a leader proclaims, under the same token", async (backend, scene) => {
     const observer = observe(await start(scene), scene);
-    const leadership = await campaign(await start(scene), "before");
+    const candidate = await start(scene);
+    const leadership = await campaign(candidate, "before");
     await observer.comesTo((leader) => expect(leader?.value).toBe("before"));
     await leadership.proclaim("after");
     await observer.comesTo((leader) => expect(leader?.value).toBe("after"));
@@ -63,6 +65,7 @@ export function election(suite: Suite): void {
     expect(leadership.isHeld()).toBe(true);
     const entry = await present(backend.kv, leadership.key);
     expect([entry.created, textOf(entry)]).toEqual([leadership.token, "after"]);
+    expect(entry.lease, "it still goes with its process").toBe((await candidate.conclave.session()).lease.id);
   });
 
   suite.it("shows a late observer the leader, and what it last proclaimed, at once", async (_backend, scene) => {

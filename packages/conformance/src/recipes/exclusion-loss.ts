@@ -3,7 +3,7 @@ import { expect } from "vitest";
 import type { Suite } from "../context.ts";
 import { present, put, remove, texts, write } from "../entries.ts";
 import { failsWith } from "../ports/leases.ts";
-import { Contest, type Exclusive, Room } from "./exclusive.ts";
+import { Contest, type Exclusive, line, Room } from "./exclusive.ts";
 import { aborted, deathMs, noticeMs, start, startLinked, startMortal, startTampered, within } from "./process.ts";
 
 /** How a holder learns that it is one no more, and what it can no longer do. */
@@ -76,14 +76,18 @@ export function exclusionLoss(suite: Suite, exclusive: Exclusive): void {
     expect(await contest.keys()).toEqual([successor.key]);
   });
 
-  suite.it("releases the incarnation that it held, and not whatever has its name", async (backend, scene) => {
-    const contest = new Contest(exclusive, backend, scene);
-    const holder = await contest.acquire(await start(scene));
-    await remove(backend.kv, holder.key);
-    await write(backend.kv, { [holder.key]: "another's" });
-    await holder.release();
-    expect(await texts(backend.kv)).toMatchObject({ [holder.key]: "another's" });
-  });
+  suite.it(
+    "guards by, and releases, the incarnation that it held, not whatever has its name",
+    async (backend, scene) => {
+      const { conclave } = await start(scene);
+      const holder = await exclusive.acquire(conclave, { prefix: line });
+      await remove(backend.kv, holder.key);
+      await write(backend.kv, { [holder.key]: "another's" });
+      expect((await conclave.kv.commit(holder.guard({ then: [put("data", "late")] }))).succeeded).toBe(false);
+      await holder.release();
+      expect(await texts(backend.kv)).toMatchObject({ [holder.key]: "another's" });
+    },
+  );
 
   suite.it(
     "applies what a holder guards, and refuses it once the key is gone, or is another's",

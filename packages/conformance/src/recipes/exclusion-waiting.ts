@@ -1,4 +1,11 @@
-import { sleep } from "@conclave/core/backend";
+import {
+  type Backend,
+  type CallOptions,
+  type Commit,
+  CoordinationError,
+  sleep,
+  type Txn,
+} from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Suite } from "../context.ts";
 import { remove } from "../entries.ts";
@@ -154,6 +161,27 @@ export function exclusionWaiting(suite: Suite, exclusive: Exclusive): void {
     await holder.release();
     room.enter(await within(backend, deathMs(scene), next.granted));
     await failsWith("LEASE_LOST", within(backend, deathMs(scene), dead.granted));
+  });
+
+  suite.it("takes back a place whose taking was given up, should it come about later", async (backend, scene) => {
+    const contest = new Contest(exclusive, backend, scene);
+    const holder = await contest.acquire(await start(scene));
+    const controller = new AbortController();
+    let arrival: Promise<unknown> | undefined;
+    const slowRoad = (inner: Backend): Backend => {
+      const commit = async <const T extends Txn>(txn: T, options?: CallOptions): Promise<Commit<T>> => {
+        if (arrival) return inner.kv.commit(txn, options);
+        arrival = sleep(inner.clock, scene.timing.ttlMs / 2).then(() => inner.kv.commit(txn));
+        controller.abort(new Error("it takes too long"));
+        throw new CoordinationError("OUTCOME_UNKNOWN", "it is still on its way");
+      };
+      return { ...inner, kv: { ...inner.kv, commit } };
+    };
+    const process = await startMortal(scene, {}, slowRoad);
+    expect(await rejection(contest.acquire(process, { signal: controller.signal }))).toBe(controller.signal.reason);
+    await arrival;
+    expect(await contest.keys()).toHaveLength(2);
+    await contest.onlyLeft(holder.key);
   });
 
   suite.it("waits on while the store is away for a moment, and loses no hand-over to it", async (backend, scene) => {

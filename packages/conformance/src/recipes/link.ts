@@ -43,6 +43,4 @@ export class Link implements Interceptor {
     relay().catch((error: unknown) => feed.fail(error));
     return feed;
   }
-
-  closing(): void {}
 }

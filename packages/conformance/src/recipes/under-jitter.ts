@@ -11,7 +11,7 @@ import { type Process, type ProcessOptions, start, startMortal, within } from ".
 
 /** Seeds enough for a few seconds of the store's time. */
 function seeds({ timing }: Scene): readonly number[] {
-  return faultSeeds(Math.max(2, Math.round(2_000 / timing.ttlMs)));
+  return faultSeeds(Math.max(4, Math.round(2_000 / timing.ttlMs)));
 }
 
 /** Processes whose store is as unreliable as it may be, and what was done to them. */
@@ -57,7 +57,7 @@ async function insist<T>(attempt: () => Promise<T>): Promise<T> {
   }
 }
 
-const faults = { faults: 0.2, gaps: 0.1 };
+const faults = { faults: 0.35, gaps: 0.1 };
 const everyFault = ["lostAnswers", "lostCalls", "refusals", "late"] as const;
 const delays = { faults: 0, gaps: 0.1 };
 
