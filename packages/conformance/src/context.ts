@@ -9,17 +9,14 @@ export type Body = (backend: Backend, scene: Scene) => Promise<void>;
 /** Sentences about one subject: each becomes a test, with processes and a corner of the store of its own. */
 export class Suite {
   readonly #subject: () => Subject;
-  readonly #wrap: (backend: Backend) => Backend;
 
-  /** `wrap` stands before every process of the suite; this is how the same sentences run under jitter. */
-  constructor(subject: () => Subject, wrap: (backend: Backend) => Backend = (backend) => backend) {
+  constructor(subject: () => Subject) {
     this.#subject = subject;
-    this.#wrap = wrap;
   }
 
   it(sentence: string, body: Body): void {
     test(sentence, async () => {
-      await using scene = new Scene(this.#subject(), this.#wrap);
+      await using scene = new Scene(this.#subject());
       const backend = await scene.connect();
       await within(hangingMs(scene), body(backend, scene));
     });
@@ -47,15 +44,13 @@ export class Scene implements AsyncDisposable {
   readonly prefix: string = `c/${run}/${++scenes}/`;
   readonly timing: Timing;
   readonly #subject: Subject;
-  readonly #wrap: (backend: Backend) => Backend;
   readonly #ends: (() => PromiseLike<void>)[] = [];
-  /** What the subject knows a process by, for each form in which a test sees it. */
+  /** What the subject knows a process by, for each view of it that a test has. */
   readonly #processes = new Map<Backend, Backend>();
 
-  constructor(subject: Subject, wrap: (backend: Backend) => Backend) {
+  constructor(subject: Subject) {
     this.timing = subject.timing;
     this.#subject = subject;
-    this.#wrap = wrap;
   }
 
   /** Starts another process, seen through this test's prefix. */
@@ -65,9 +60,8 @@ export class Scene implements AsyncDisposable {
 
   /** Starts another process, seen as it is: for arguments, limits and closing. */
   async connectUnscoped(): Promise<Backend> {
-    const process = await this.#subject.connect();
-    const backend = this.#wrap(process);
-    this.#processes.set(backend, process);
+    const backend = await this.#subject.connect();
+    this.#processes.set(backend, backend);
     this.#ends.push(() => backend[Symbol.asyncDispose]());
     return backend;
   }
