@@ -32,7 +32,7 @@ export class Hold implements AsyncDisposable {
   readonly #watched: Disposable;
   readonly #unlink: Disposable;
   readonly #resent: boolean;
-  #released = false;
+  #releasing: Promise<void> | undefined;
 
   /** A hold on a key of the session's; `until` ends it too. Throws why the session ended, if it has. */
   constructor(backend: Backend, { session, key, created, resent }: Held, until?: AbortSignal) {
@@ -55,7 +55,7 @@ export class Hold implements AsyncDisposable {
 
   /** Whether it cannot yet be another's: true only until then, even straight after the process was stopped or busy. */
   isHeld(): boolean {
-    return !this.#released && this.session.isAlive() && !this.#lost.signal.aborted;
+    return !this.#releasing && this.session.isAlive() && !this.#lost.signal.aborted;
   }
 
   /** The transaction, applied only if this is still held when the store applies it: safe whatever the clocks say. */
@@ -67,9 +67,12 @@ export class Hold implements AsyncDisposable {
    * Gives it up. Never rejects for a store that is away: the key is then deleted as soon as the store is back, and goes
    * with the session at the latest. Releasing twice, or after a loss, is fine.
    */
-  async release(): Promise<void> {
-    if (this.#released) return;
-    this.#released = true;
+  release(): Promise<void> {
+    this.#releasing ??= this.#release();
+    return this.#releasing;
+  }
+
+  async #release(): Promise<void> {
     this.#letGo();
     if (this.session.isAlive()) await this.session.discard(this.key, this.#resent ? undefined : this.token);
   }
