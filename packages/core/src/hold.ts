@@ -82,6 +82,7 @@ export class Hold implements AsyncDisposable {
   }
 
   protected lose(reason: unknown): void {
+    if (this.#releasing) return;
     this.#letGo();
     this.#lost.abort(reason);
   }
