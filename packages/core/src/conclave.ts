@@ -18,7 +18,7 @@ export interface ConnectOptions extends CallOptions {
   readonly ttlMs?: number | undefined;
   /** What this process calls itself in the keys it holds, for people; nothing by default. */
   readonly owner?: string | undefined;
-  /** Told what an operator should know, in a sentence. Nothing is ever printed. */
+  /** Told what an operator should know, in a sentence. Nothing is ever printed; what it throws is ignored. */
   readonly onWarning?: ((warning: string) => void) | undefined;
 }
 
@@ -76,7 +76,13 @@ export class Conclave implements AsyncDisposable {
       sessions: this.#sessions,
       owner: options.owner,
       closed,
-      warn: options.onWarning,
+      warn: (warning) => {
+        try {
+          options.onWarning(warning);
+        } catch {
+          // What was to be warned of goes on all the same.
+        }
+      },
     };
   }
 

@@ -36,6 +36,15 @@ export class CoordinationError extends Error {
   }
 }
 
+/** What was thrown, in words: anything can be, even what has none. */
+export function inWords(thrown: unknown): string {
+  try {
+    return String(thrown);
+  } catch {
+    return `a ${typeof thrown}`;
+  }
+}
+
 /** Whether an error is a `CoordinationError`, with one of the given codes if any are given; true across copies of this package. */
 export function isCoordinationError(error: unknown, ...codes: readonly ErrorCode[]): error is CoordinationError {
   if (!(error instanceof Error) || error.name !== "CoordinationError") return false;

@@ -2,7 +2,7 @@ import { callOptions, checkContent, checkFunction, checkOptions } from "../argum
 import { backoffMs } from "../backoff.ts";
 import { decode, encode } from "../bytes.ts";
 import { type Context, type Name, prefixOf, type WaitOptions } from "../context.ts";
-import { CoordinationError, isCoordinationError } from "../errors.ts";
+import { CoordinationError, inWords, isCoordinationError } from "../errors.ts";
 import { Follower } from "../follow.ts";
 import { Hold } from "../hold.ts";
 import { Line } from "../line.ts";
@@ -94,7 +94,7 @@ export class Election {
       } catch (error) {
         if (leadership.isHeld()) throw error;
         if (error !== leadership.signal.reason)
-          this.#context.warn(`after its leadership was lost, lead failed: ${error}`);
+          this.#context.warn(`after its leadership was lost, lead failed: ${inWords(error)}`);
       } finally {
         await leadership.resign();
       }

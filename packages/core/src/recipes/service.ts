@@ -1,5 +1,6 @@
 import { checkFunction, checkName, checkOptions, outOfRange, wrongType } from "../arguments.ts";
 import { type Context, type Name, prefixOf, segment, type WaitOptions } from "../context.ts";
+import { inWords } from "../errors.ts";
 import { Follower, type View } from "../follow.ts";
 import { linkSignals } from "../signals.ts";
 import {
@@ -163,7 +164,7 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
       try {
         if (subscribed) callback();
       } catch (error) {
-        this.#context.warn(`a callback of subscribe failed: ${error}`);
+        this.#context.warn(`a callback of subscribe failed: ${inWords(error)}`);
       }
     };
     const tell = async () => {
