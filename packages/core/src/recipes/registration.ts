@@ -130,7 +130,7 @@ export class Registration implements AsyncDisposable {
       );
       const entry = commit.succeeded ? commit.results[1] : commit.results[0];
       if (entry === undefined) expected = [{ key, exists: false }];
-      else if (commit.succeeded || (entry.lease === session.lease.id && sameBytes(entry.value, put.value))) {
+      else if (entry.lease === session.lease.id && (commit.succeeded || sameBytes(entry.value, put.value))) {
         return this.#written(session, entry);
       } else if (entry.lease === session.lease.id || entry.lease === this.#session?.lease.id) {
         // An earlier put of ours, whose outcome we did not learn.
