@@ -45,7 +45,7 @@ export class Session implements AsyncDisposable {
   readonly #backend: Backend;
   readonly #ended = new AbortController();
   readonly #held = new Set<HeldKey>();
-  readonly #cleanups = new Set<() => Promise<boolean>>();
+  readonly #cleanups = new Map<string, () => Promise<boolean>>();
   readonly #running = new Set<Promise<unknown>>();
   #renewedAt: Instant;
   #validMs: number;
@@ -123,12 +123,18 @@ export class Session implements AsyncDisposable {
         return true;
       }
       const entry = await kv.get(key, options);
+      if (this.#cleanups.get(key) !== cleanup) return true;
       const ours = entry?.lease === this.lease.id;
       if (ours) await kv.commit({ if: [{ key, modified: entry.modified }], then: [{ delete: key }] }, options);
       return elapsedMs(clock, since) >= this.lease.ttlMs;
     };
-    this.#cleanups.add(cleanup);
-    return this.#track(this.#attempt(cleanup));
+    this.#cleanups.set(key, cleanup);
+    return this.#track(this.#attempt(key, cleanup));
+  }
+
+  /** Takes back a `discard`, before the key is put again: what is put from now on stays. */
+  reclaim(key: string): void {
+    this.#cleanups.delete(key);
   }
 
   /** Ends it and revokes the lease, so that all its keys go at once; bounded, and if the store is away they expire. */
@@ -200,16 +206,16 @@ export class Session implements AsyncDisposable {
     const held = [...this.#held];
     for (let from = 0; from < held.length; from += keysPerCheck)
       await this.#check(held.slice(from, from + keysPerCheck));
-    for (const cleanup of [...this.#cleanups]) {
+    for (const [key, cleanup] of [...this.#cleanups]) {
       if (this.#ended.signal.aborted) return;
-      await this.#attempt(cleanup);
+      await this.#attempt(key, cleanup);
     }
   }
 
-  async #attempt(cleanup: () => Promise<boolean>): Promise<void> {
+  async #attempt(key: string, cleanup: () => Promise<boolean>): Promise<void> {
     // What is no failure of the store, such as a key too long for it, would fail for ever.
     const done = await cleanup().catch((error: unknown) => !isCoordinationError(error));
-    if (done) this.#cleanups.delete(cleanup);
+    if (done && this.#cleanups.get(key) === cleanup) this.#cleanups.delete(key);
   }
 
   async #check(held: readonly HeldKey[]): Promise<void> {

@@ -121,6 +121,7 @@ export class Registration implements AsyncDisposable {
     const { signal } = linked;
     const { kv, clock } = this.#context.backend;
     const key = this.#key;
+    session.reclaim(key);
     const put = { put: key, value: encodeAdvertisement(this.#advertisement), lease: session.lease };
     const read = { get: key };
     let expected: readonly Condition[] = this.#modified === undefined ? [] : [{ key, modified: this.#modified }];
