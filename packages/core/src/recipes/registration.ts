@@ -7,6 +7,8 @@ import { persistently, settle } from "../settle.ts";
 import { linkSignals } from "../signals.ts";
 import { type Advertisement, advertisementOptions, checkAdvertisement, encodeAdvertisement } from "./instance.ts";
 
+const registered = new WeakMap<Context, Map<string, Registration>>();
+
 /**
  * An instance's place in the directory, kept until it is deregistered:
  *
@@ -16,7 +18,8 @@ import { type Advertisement, advertisementOptions, checkAdvertisement, encodeAdv
  *   3. when the key vanished while the session lives, put it again;
  *   4. to deregister, delete the key if what we wrote is still there.
  *
- * The last registration of an id wins: when another process registers it, this one ends with `NOT_HELD`.
+ * The last registration of an id wins: when it is registered again, here or by another process, this one ends with
+ * `NOT_HELD`.
  */
 export class Registration implements AsyncDisposable {
   readonly service: string;
@@ -50,21 +53,46 @@ export class Registration implements AsyncDisposable {
     options: WaitOptions,
   ): Promise<Registration> {
     const registration = new Registration(context, place.service, place.id, place.key, advertisement);
-    await registration.#inTurn(async () => {
-      await registration.#put(await context.sessions.current(options), options.signal);
-    });
+    const earlier = registration.#siblings.get(place.key);
+    const put = async () => {
+      await registration.#begin(options);
+      const other = registration.#siblings.get(place.key);
+      if (other) other.#replace();
+      registration.#siblings.set(place.key, registration);
+    };
+    // In the earlier one's turn as well, so that no put of its own follows ours.
+    await registration.#inTurn(() => (earlier ? earlier.#inTurn(put) : put()));
     registration.#kept = context.sessions.keep((session) => registration.#restore(session));
     return registration;
   }
 
-  /** Aborts with `NOT_HELD` when another process registered the same id; this registration then is over. */
+  async #begin(options: WaitOptions): Promise<void> {
+    const session = await this.#context.sessions.current(options);
+    try {
+      await this.#put(session, options.signal);
+    } catch (error) {
+      // It may have been applied, or may be yet.
+      const ours = !this.signal.aborted && !this.#siblings.has(this.#key);
+      if (ours && session.isAlive()) void session.discard(this.#key);
+      throw error;
+    }
+  }
+
+  /** This process's registrations by key: they share a lease, by which others are told apart. */
+  get #siblings(): Map<string, Registration> {
+    const siblings = registered.get(this.#context) ?? new Map<string, Registration>();
+    registered.set(this.#context, siblings);
+    return siblings;
+  }
+
+  /** Aborts with `NOT_HELD` when the same id was registered again; this registration then is over. */
   get signal(): AbortSignal {
     return this.#replaced.signal;
   }
 
   /**
-   * Changes what the instance says; what is not given stays. Rejects with `NOT_HELD` after `deregister` and when another
-   * process registered the id.
+   * Changes what the instance says; what is not given stays. Rejects with `NOT_HELD` after `deregister` and when the id
+   * was registered again.
    */
   update(changes: Partial<Advertisement>, options: WaitOptions = {}): Promise<void> {
     return this.#inTurn(async () => {
@@ -91,6 +119,7 @@ export class Registration implements AsyncDisposable {
     return this.#inTurn(async () => {
       if (this.#deregistered) return;
       this.#deregistered = true;
+      if (this.#siblings.get(this.#key) === this) this.#siblings.delete(this.#key);
       this.#watched?.[Symbol.dispose]();
       if (this.#session?.isAlive() && !this.signal.aborted) {
         await this.#session.discard(this.#key);
@@ -151,7 +180,8 @@ export class Registration implements AsyncDisposable {
   }
 
   #replace(): CoordinationError {
-    const reason = new CoordinationError("NOT_HELD", `another process registered ${this.service}/${this.id}`);
+    const reason = new CoordinationError("NOT_HELD", `${this.service}/${this.id} was registered again`);
+    if (this.#siblings.get(this.#key) === this) this.#siblings.delete(this.#key);
     this.#kept?.[Symbol.dispose]();
     this.#watched?.[Symbol.dispose]();
     this.#replaced.abort(reason);
