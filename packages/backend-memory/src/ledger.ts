@@ -1,4 +1,3 @@
-import { setImmediate } from "node:timers/promises";
 import {
   type Change,
   type Clock,
@@ -16,6 +15,7 @@ import {
 } from "@conclave/core/backend";
 import { compareKeys, KeySpace } from "./key-space.ts";
 import type { Changes, Mode } from "./mode.ts";
+import { giveWay } from "./turns.ts";
 
 /** Revisions that can be resumed from; older ones may be forgotten. */
 const historyLength = 1_000;
@@ -75,7 +75,7 @@ export class Ledger {
    */
   async givenWay(): Promise<void> {
     this.#calls += 1;
-    if (this.#calls % callsBetweenTurns === 0) await setImmediate();
+    if (this.#calls % callsBetweenTurns === 0) await giveWay();
   }
 
   /** Told of every change until disposed. Leases expire on a timer only while someone listens, so no timer outlives the clients. */

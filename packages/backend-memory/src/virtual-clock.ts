@@ -1,6 +1,6 @@
-import { setImmediate } from "node:timers"; // imported, so that faking the global timers does not stop this clock
 import { type Clock, outOfRange } from "@conclave/core/backend";
 import { seededRandom } from "./seeded-random.ts";
+import { settled } from "./turns.ts";
 
 export interface VirtualClockOptions {
   /** Decides `random()` and `id()`; 1 when absent. */
@@ -141,14 +141,6 @@ export class VirtualClock implements Clock {
     this.#nowMs = Math.max(this.#nowMs, timer.at);
     timer.callback();
   }
-}
-
-/**
- * Until the program has nothing left to do. One turn of the event loop ends every chain of promises, however long;
- * the second is for a program that itself gives way once.
- */
-async function settled(): Promise<void> {
-  for (let turn = 0; turn < 2; turn += 1) await new Promise<void>((resolve) => void setImmediate(resolve));
 }
 
 function hex32(number: number): string {

@@ -326,3 +326,16 @@ describe("closing a client", () => {
     expect(clock.pendingTimers).toBe(0);
   });
 });
+
+test("time that passes by itself waits for a program that makes many thousand calls", async () => {
+  const clock = new VirtualClock();
+  const client = await new MemoryStore({ clock }).connect();
+  let rang = false;
+  clock.after(60_000, () => {
+    rang = true;
+  });
+  using _ = clock.play();
+  for (let call = 0; call < 8_000; call++) await client.kv.get("key");
+  expect(rang).toBe(false);
+  expect(clock.monotonicMs()).toBe(0);
+});
