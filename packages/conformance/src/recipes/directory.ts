@@ -2,7 +2,7 @@ import type { Instance, Service, Snapshot } from "@conclave/core";
 import { encode } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Scene, Suite } from "../context.ts";
-import { numbered, write } from "../entries.ts";
+import { numbered, texts, write } from "../entries.ts";
 import { failsWith } from "../ports/leases.ts";
 import { Observer } from "./observer.ts";
 import { deathMs, type Process, rejection, start, startMany, startMortal, startPair, within } from "./process.ts";
@@ -178,6 +178,25 @@ export function directory(suite: Suite): void {
     await observer.comesTo((snapshot) => expect(addresses(snapshot)).toEqual({ foreign: "10.0.0.1:80", own: "x:1" }));
     await backend.kv.commit({ then: [{ put: "service/a/own", value: encode("corrupted") }] });
     await observer.comesTo((snapshot) => expect(addresses(snapshot)).toEqual({ foreign: "10.0.0.1:80" }));
+  });
+
+  suite.it("shares a registry with other programs under the prefix that they use", async (backend, scene) => {
+    const { conclave } = await start(scene);
+    const registry = conclave.service({ prefix: "registry/grpc/" });
+    await write(backend.kv, {
+      "registry/grpc/first": '{"Op":0,"Addr":"10.0.0.1:80","Metadata":null}',
+      "registry/grpcs/second": '{"Op":0,"Addr":"10.0.0.2:80","Metadata":null}',
+    });
+    await registry.register({ id: "own", address: "x:1", metadata: "mine" });
+    expect(JSON.parse((await texts(backend.kv))["registry/grpc/own"] as string)).toMatchObject({
+      Op: 0,
+      Addr: "x:1",
+      Metadata: "mine",
+    });
+    expect(await instancesNow(registry)).toMatchObject([
+      { service: "registry/grpc", id: "first", address: "10.0.0.1:80" },
+      { service: "registry/grpc", id: "own", address: "x:1" },
+    ]);
   });
 
   suite.it("ends a view with its signal's reason, and with CLOSED", async (backend, scene) => {

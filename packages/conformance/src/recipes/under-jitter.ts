@@ -57,6 +57,11 @@ async function insist<T>(attempt: () => Promise<T>): Promise<T> {
   }
 }
 
+/** Lets no process outlive its seed. */
+async function closeAll(processes: readonly Process[]): Promise<void> {
+  await Promise.all(processes.map(({ conclave }) => conclave.close()));
+}
+
 const faults = { faults: 0.35, gaps: 0.1 };
 const everyFault = ["lostAnswers", "lostCalls", "refusals", "late"] as const;
 const delays = { faults: 0, gaps: 0.1 };
@@ -80,6 +85,7 @@ export function exclusionUnderJitter(suite: Suite, exclusive: Exclusive): void {
       await within(backend, 12 * scene.patienceMs, Promise.all(processes.map(contend)));
       await contest.onlyLeft();
       expect(room.visits, `visits with seed ${seed}`).toBeGreaterThan(0);
+      await closeAll(processes);
     }
     trouble.expectAtLeast(2, ...everyFault);
   });
@@ -100,11 +106,14 @@ export function exclusionUnderJitter(suite: Suite, exclusive: Exclusive): void {
           await grant?.release();
         }
       };
-      await Promise.all((await trouble.startMany(seed, 4)).map(contend));
+      const processes = await trouble.startMany(seed, 4);
+      await Promise.all(processes.map(contend));
       await contest.onlyLeft();
-      const patient = await contest.acquire(await start(scene));
-      room.enter(patient);
-      await patient.release();
+      const patient = await start(scene);
+      const grant = await contest.acquire(patient);
+      room.enter(grant);
+      await grant.release();
+      await closeAll([...processes, patient]);
     }
     trouble.expectAtLeast(2, ...everyFault);
   });
@@ -124,6 +133,7 @@ export function exclusionUnderJitter(suite: Suite, exclusive: Exclusive): void {
       const turns = Promise.all(processes.flatMap((process) => [turn(process), turn(process)]));
       await within(backend, 4 * scene.patienceMs, turns);
       expect(room.visits, `visits with seed ${seed}`).toBe(8);
+      await closeAll(processes);
     }
     trouble.expectAtLeast(2, "delays", "lateBatches");
   });
@@ -151,6 +161,7 @@ export function convergenceUnderJitter(suite: Suite): void {
       const tokens = observer.seen.flatMap((leader) => (leader ? [leader.token] : []));
       expect(tokens).toEqual([...tokens].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0)));
       await observer.stop(new Error("seen enough"));
+      await closeAll([observing, ...candidates]);
     }
     trouble.expectAtLeast(2, ...everyFault);
   });
@@ -174,7 +185,7 @@ export function convergenceUnderJitter(suite: Suite): void {
       for (const view of views) {
         await scene.eventually(backend, () => expect(addresses(view.snapshot), `seed ${seed}`).toEqual(wanted));
       }
-      await Promise.all(registrars.map(({ conclave }) => conclave.close()));
+      await closeAll([...readers, ...registrars]);
       await scene.eventually(backend, async () => expect(await texts(backend.kv)).toEqual({}));
     }
     trouble.expectAtLeast(2, ...everyFault);
