@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe } from "vitest";
 import { Suite } from "./context.ts";
 import { describePorts } from "./ports/ports.ts";
+import { describeRecipes } from "./recipes/recipes.ts";
 import type { Subject } from "./subject.ts";
 
 /** The runner's own deadline is out of the way: each test has one that follows from its subject's timing. */
@@ -36,5 +37,6 @@ export function describeBackend(name: string, makeSubject: () => Promise<Subject
       await subject?.[Symbol.asyncDispose]();
     }, hangingMs);
     describePorts(new Suite(current));
+    describeRecipes(new Suite(current));
   });
 }

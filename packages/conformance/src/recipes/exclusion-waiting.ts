@@ -11,7 +11,18 @@ import type { Suite } from "../context.ts";
 import { remove } from "../entries.ts";
 import { failsWith } from "../ports/leases.ts";
 import { Contest, type Exclusive, Room, type Waiter } from "./exclusive.ts";
-import { deathMs, quiet, rejection, start, startLinked, startMany, startMortal, staysOpen, within } from "./process.ts";
+import {
+  deathMs,
+  type Process,
+  quiet,
+  rejection,
+  start,
+  startLinked,
+  startMany,
+  startMortal,
+  staysOpen,
+  within,
+} from "./process.ts";
 
 /** What becomes of those who wait in vain, and of those behind them. */
 export function exclusionWaiting(suite: Suite, exclusive: Exclusive): void {
@@ -53,9 +64,10 @@ export function exclusionWaiting(suite: Suite, exclusive: Exclusive): void {
 
   suite.it("lets the one behind in when the first who waits gives up as the holder leaves", async (backend, scene) => {
     const contest = new Contest(exclusive, backend, scene);
+    const [one, ...others] = (await startMany(scene, 3)) as [Process, ...Process[]];
     for (let turns = 0; turns < 6; turns++) {
-      const holder = await contest.acquire(await start(scene));
-      const [first, second] = await joinAll(contest, await startMany(scene, 2));
+      const holder = await contest.acquire(one);
+      const [first, second] = await joinAll(contest, others);
       const released = holder.release();
       for (let turn = 0; turn < turns; turn++) await undefined;
       first.cancel(new Error("just now"));
