@@ -36,11 +36,14 @@ export function patiently<T>(clock: Clock, signal: AbortSignal, read: () => Prom
   return repeatWhile(clock, signal, read, (error) => isCoordinationError(error, "OUTCOME_UNKNOWN", "UNAVAILABLE"));
 }
 
+/** Whether what failed may succeed when it is done anew. */
+export function isForNow(error: unknown): boolean {
+  return isCoordinationError(error, "UNAVAILABLE", "OUTCOME_UNKNOWN", "LEASE_LOST", "LIMIT");
+}
+
 /** Repeats what the store refuses for now, until it is done, fails for good, or the signal aborts. Never rejects. */
 export function persistently(clock: Clock, signal: AbortSignal, attempt: () => Promise<unknown>): Promise<void> {
-  const forNow = (error: unknown) =>
-    isCoordinationError(error, "UNAVAILABLE", "OUTCOME_UNKNOWN", "LEASE_LOST", "LIMIT") && !signal.aborted;
-  return repeatWhile(clock, signal, attempt, forNow).then(
+  return repeatWhile(clock, signal, attempt, (error) => isForNow(error) && !signal.aborted).then(
     () => {},
     () => {},
   );

@@ -2,13 +2,13 @@ import { callOptions, checkContent, checkFunction, checkOptions } from "../argum
 import { backoffMs } from "../backoff.ts";
 import { decode, encode } from "../bytes.ts";
 import { type Context, type Name, prefixOf, type WaitOptions } from "../context.ts";
-import { CoordinationError, inWords, isCoordinationError } from "../errors.ts";
+import { CoordinationError, inWords } from "../errors.ts";
 import { Follower } from "../follow.ts";
 import { Hold } from "../hold.ts";
 import { Line } from "../line.ts";
 import type { Backend } from "../ports/backend.ts";
 import type { CallOptions, Entry, Revision } from "../ports/kv.ts";
-import { settle } from "../settle.ts";
+import { isForNow, settle } from "../settle.ts";
 import { linkSignals, sleep } from "../signals.ts";
 
 export interface CampaignOptions extends WaitOptions {
@@ -140,7 +140,7 @@ export class Election {
         return await this.#campaign(options, options.signal);
       } catch (error) {
         options.signal.throwIfAborted();
-        if (!isCoordinationError(error, "LEASE_LOST", "UNAVAILABLE", "OUTCOME_UNKNOWN", "LIMIT")) throw error;
+        if (!isForNow(error)) throw error;
       }
       await sleep(clock, backoffMs(clock, failures), options.signal);
     }

@@ -1,9 +1,9 @@
 import { checkOptions } from "../arguments.ts";
 import type { Context, WaitOptions } from "../context.ts";
-import { CoordinationError } from "../errors.ts";
+import { CoordinationError, inWords } from "../errors.ts";
 import type { Condition, Entry, Revision } from "../ports/kv.ts";
 import type { Session } from "../session.ts";
-import { persistently, settle } from "../settle.ts";
+import { isForNow, persistently, settle } from "../settle.ts";
 import { linkSignals } from "../signals.ts";
 import { type Advertisement, advertisementOptions, checkAdvertisement, encodeAdvertisement } from "./instance.ts";
 
@@ -140,7 +140,13 @@ export class Registration implements AsyncDisposable {
   #restore(session: Session): Promise<void> {
     return this.#inTurn(async () => {
       if (this.#deregistered || this.signal.aborted) return;
-      await this.#put(session, undefined);
+      try {
+        await this.#put(session, undefined);
+      } catch (error) {
+        if (!isForNow(error) && !session.signal.aborted && !this.signal.aborted)
+          this.#context.warn(`${this.service}/${this.id} could not be registered again: ${inWords(error)}`);
+        throw error;
+      }
     });
   }
 
