@@ -1,5 +1,5 @@
 import { getEventListeners } from "node:events";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { startEtcd } from "../../../test/harness/etcd-process.ts";
 import { eventually } from "../../../test/harness/eventually.ts";
 import { etcdBinaries, etcdServers } from "../../../test/harness/servers.ts";
@@ -164,8 +164,9 @@ describe.each(etcdServers())("a call to $version", (server) => {
     expect(await waiting).toBe(reason);
   });
 
-  it("leaves no listener on its signal, whichever way it ends", async () => {
+  it("leaves no listener on any signal, whichever way it ends", async () => {
     await using backend = await connectTo(server.endpoint);
+    const added = vi.spyOn(AbortSignal.prototype, "addEventListener");
     const prefix = corner();
     const { signal } = new AbortController();
     const lease = await backend.leases.grant({ ttlMs: 60_000, signal });
@@ -178,6 +179,14 @@ describe.each(etcdServers())("a call to $version", (server) => {
     }
     await lease.revoke({ signal });
     await eventually(() => expect(getEventListeners(signal, "abort")).toEqual([]));
+    const left = new Set(
+      added.mock.contexts.filter((one) => getEventListeners(one as AbortSignal, "abort").length > 0),
+    );
+    // What is left is few listeners, however many calls there were: those that wait for the client to be closed.
+    const listeners = [...left].map((one) => getEventListeners(one as AbortSignal, "abort").length);
+    expect(added.mock.calls.length).toBeGreaterThan(500);
+    expect(listeners.reduce((sum, count) => sum + count, 0)).toBeLessThan(5);
+    added.mockRestore();
   });
 
   it("to a server that is unreachable fails to connect with UNAVAILABLE, in time", async () => {

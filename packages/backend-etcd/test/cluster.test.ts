@@ -102,11 +102,11 @@ describe.each(etcdBinaries())("a cluster of etcd $version", ({ binary }) => {
     // It takes the member a while to notice; a watch that would stay silent is refused from then on.
     await eventually(
       async () => {
-        const watch = lonely.watches.watch({ prefix: "k/" }, { timeoutMs: 500 });
+        const watch = lonely.watches.watch({ prefix: "k/" }, { timeoutMs: 1_000 });
         const refused = await watch.catch((error: unknown) => error);
         expect(refused).toMatchObject({ code: "UNAVAILABLE", cause: { message: "etcdserver: no leader" } });
       },
-      { timeoutMs: 10_000 },
+      { timeoutMs: 15_000 },
     );
     expect(read).toBe("UNAVAILABLE");
     expect(write).toBeOneOf(["OUTCOME_UNKNOWN", "UNAVAILABLE"]);
@@ -134,7 +134,8 @@ describe.each(etcdBinaries())("a cluster of etcd $version", ({ binary }) => {
     expect(renewal.value).toBe(4_000);
     expect(renewal.tookMs).toBeLessThan(2_500);
     const written = await writeMany(writer, "k/", 3);
-    await reading.saw(written.at(-1) as string, 10_000);
+    // Pings, which etcd wants no oftener than every five seconds, would take longer.
+    await reading.saw(written.at(-1) as string, 6_500);
     expect(reading.keys).toEqual(written);
     expect((await backend.kv.commit({ then: [put("own")] })).succeeded).toBe(true);
   });

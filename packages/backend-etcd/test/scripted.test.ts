@@ -37,19 +37,20 @@ describe("a server that refuses to create a watch", () => {
             canceled: denied,
             cancel_reason: denied ? "etcdserver: permission denied" : "",
           });
-          if (!denied) stream.write(events(String(ids - 1), 11));
+          const event = putEvent(String(create_request.key), 11);
+          if (!denied) stream.write({ header: header(11), watch_id: String(ids - 1), events: [event] });
         });
       },
     });
     await using backend = await connectTo(server.endpoint);
-    const [first, denied, last] = await Promise.all([
-      backend.watches.watch({ key: "first" }),
+    const [denied, first, last] = await Promise.all([
       codeOf(backend.watches.watch({ key: "denied" })),
+      backend.watches.watch({ key: "first" }),
       backend.watches.watch({ key: "last" }),
     ]);
     expect(denied).toBe("DENIED");
     const readings = [new Reading(first), new Reading(last)];
-    await Promise.all(readings.map((reading) => reading.saw("k/11")));
+    await eventually(() => expect(readings.map(({ keys }) => keys)).toEqual([["first"], ["last"]]));
     const next = await timed(backend.watches.watch({ key: "next" }));
     expect(next.tookMs).toBeLessThan(1_000);
   });
@@ -220,6 +221,23 @@ describe("a watch stream", () => {
     expect(asked).toEqual([["true"], ["true"]]);
   });
 
+  it("that is idle is asked for signs of life, and left alone while it gives them", { timeout: 20_000 }, async () => {
+    let [streams, asked] = [0, 0];
+    await using server = await startFakeEtcd({
+      watch(stream) {
+        streams++;
+        granting(stream);
+        stream.on("data", ({ progress_request }) => {
+          if (progress_request) asked++;
+        });
+      },
+    });
+    await using backend = await connectTo(server.endpoint);
+    await using _watch = await backend.watches.watch({ prefix: "k/" });
+    await eventually(() => expect(asked).toBe(2), { timeoutMs: 10_000 });
+    expect(streams).toBe(1);
+  });
+
   it("that ends well is opened again", async () => {
     await using server = await startFakeEtcd({
       watch(stream, nth) {
@@ -257,8 +275,10 @@ describe("a keep-alive stream", () => {
     });
     await using backend = await connectTo(server.endpoint);
     const lease = await backend.leases.grant({ ttlMs: 3_000 });
+    const start = performance.now();
     for (let round = 0; round < 5; round++) expect(await lease.keepAlive({ timeoutMs: 1_000 })).toBe(3_000);
     expect(streams).toBe(5);
+    expect(performance.now() - start).toBeLessThan(1_500);
   });
 
   it("that leaves a renewal unanswered for a quarter of the lease's life is replaced, and heard no more", async () => {
@@ -277,6 +297,21 @@ describe("a keep-alive stream", () => {
     streams[0]?.emit("error", new Refusal(14, "too late"));
     for (let round = 0; round < 3; round++) expect(await lease.keepAlive({ timeoutMs: 400 })).toBe(2_000);
     expect(streams.length).toBe(2);
+  });
+
+  it("that answers out of turn is not believed", async () => {
+    let streams = 0;
+    await using server = await startFakeEtcd({
+      lease: { LeaseGrant: ({ ID }: { ID: string }) => ({ header: header(), ID, TTL: "5" }) },
+      keepAlive(stream) {
+        const honest = ++streams > 1;
+        stream.on("data", ({ ID }) => stream.write(honest ? { ID, TTL: "5" } : { ID: "4711", TTL: "999" }));
+      },
+    });
+    await using backend = await connectTo(server.endpoint);
+    const lease = await backend.leases.grant({ ttlMs: 5_000 });
+    expect(await lease.keepAlive()).toBe(5_000);
+    expect(streams).toBe(2);
   });
 
   it("answers that the lease is gone, and stays open for the others", async () => {
