@@ -66,7 +66,7 @@ export function decodeInstance(root: string, entry: Entry): Instance | undefined
     id: unsegment(path.slice(slash + 1)),
     address: address as string,
     metadata: metadata ?? undefined,
-    weight: typeof weight === "number" && weight >= 0 ? weight : 1,
+    weight: typeof weight === "number" && weight >= 0 && weight < Infinity ? weight : 1,
     modified: entry.modified,
   };
 }

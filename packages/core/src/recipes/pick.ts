@@ -62,10 +62,12 @@ export class Picker {
 
   #weighted(instances: readonly Instance[]): Instance | undefined {
     let left = this.#clock.random() * instances.reduce((sum, { weight }) => sum + weight, 0);
-    return instances.find(({ weight }) => {
+    const chosen = instances.find(({ weight }) => {
       left -= weight;
       return left < 0;
     });
+    // Rounding may leave a little over after the last.
+    return chosen ?? instances.findLast(({ weight }) => weight > 0);
   }
 
   #leastBusy(instances: readonly Instance[]): Instance | undefined {
