@@ -85,6 +85,11 @@ export function instanceKey(prefix: string, id: string): string {
   return prefix + segment(id);
 }
 
+/** What tells an instance from every other in the directory; its id alone does so only within its service. */
+export function pathOf({ service, id }: Instance): string {
+  return `${service}/${segment(id)}`;
+}
+
 /** Whether two instances say the same; a re-registration of the same says nothing new. */
 export function saysTheSame(one: Instance, other: Instance): boolean {
   return (

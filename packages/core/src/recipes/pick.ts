@@ -1,7 +1,7 @@
 import { outOfRange, wrongType } from "../arguments.ts";
 import { hash } from "../hash.ts";
 import type { Clock } from "../ports/clock.ts";
-import type { Instance } from "./instance.ts";
+import { type Instance, pathOf } from "./instance.ts";
 
 /**
  * How to choose among the instances of a service:
@@ -56,7 +56,7 @@ export class Picker {
     random: (instances) => instances[Math.floor(this.#clock.random() * instances.length)],
     weighted: (instances) => this.#weighted(instances),
     "least-busy": (instances) => this.#leastBusy(instances),
-    "consistent-hash": (instances, key) => highest(instances, ({ id }) => hash(`${id}\0${key}`)),
+    "consistent-hash": (instances, key) => highest(instances, (one) => hash(`${pathOf(one)}\0${key}`)),
     sticky: (instances, key) => this.#sticky(instances, key),
   };
 
@@ -74,31 +74,31 @@ export class Picker {
     // From a turning start, so that equally idle ones take turns.
     const start = this.#turn++ % Math.max(1, instances.length);
     const turned = [...instances.slice(start), ...instances.slice(0, start)];
-    return highest(turned, ({ id }) => -(this.#busy.get(id) ?? 0));
+    return highest(turned, (one) => -(this.#busy.get(pathOf(one)) ?? 0));
   }
 
   #sticky(instances: readonly Instance[], key: string): Instance | undefined {
     const before = this.#stuck.get(key);
-    const instance = instances.find(({ id }) => id === before) ?? this.#strategies.random(instances, key);
+    const instance = instances.find((one) => pathOf(one) === before) ?? this.#strategies.random(instances, key);
     this.#stuck.delete(key);
-    if (instance) this.#stuck.set(key, instance.id);
+    if (instance) this.#stuck.set(key, pathOf(instance));
     const [oldest] = this.#stuck.keys();
     if (this.#stuck.size > stickyKeys && oldest !== undefined) this.#stuck.delete(oldest);
     return instance;
   }
 
   #use(instance: Instance): Picked {
-    const { id } = instance;
-    this.#busy.set(id, (this.#busy.get(id) ?? 0) + 1);
+    const path = pathOf(instance);
+    this.#busy.set(path, (this.#busy.get(path) ?? 0) + 1);
     let done = false;
     return {
       instance,
       [Symbol.dispose]: () => {
         if (done) return;
         done = true;
-        const left = (this.#busy.get(id) ?? 1) - 1;
-        if (left > 0) this.#busy.set(id, left);
-        else this.#busy.delete(id);
+        const left = (this.#busy.get(path) ?? 1) - 1;
+        if (left > 0) this.#busy.set(path, left);
+        else this.#busy.delete(path);
       },
     };
   }

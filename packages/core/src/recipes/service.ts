@@ -1,5 +1,5 @@
 import { checkFunction, checkName, checkOptions, outOfRange, wrongType } from "../arguments.ts";
-import { type Context, type Name, prefixOf, segment, type WaitOptions } from "../context.ts";
+import { type Context, type Name, prefixOf, type WaitOptions } from "../context.ts";
 import { inWords } from "../errors.ts";
 import { Follower, type View } from "../follow.ts";
 import { linkSignals } from "../signals.ts";
@@ -9,6 +9,7 @@ import {
   decodeInstance,
   type Instance,
   instanceKey,
+  pathOf,
   saysTheSame,
 } from "./instance.ts";
 import { type Picked, Picker, type Strategy } from "./pick.ts";
@@ -171,7 +172,7 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
       let known = new Map<string, Instance>();
       for await (const { instances } of this) {
         if (!subscribed) return;
-        const now = new Map(instances.map((instance) => [`${instance.service}/${segment(instance.id)}`, instance]));
+        const now = new Map(instances.map((instance) => [pathOf(instance), instance]));
         for (const [path, instance] of known) if (!now.has(path)) call(() => callbacks.stopped?.(instance));
         for (const [path, instance] of now) {
           const before = known.get(path);
