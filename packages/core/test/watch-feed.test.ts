@@ -82,6 +82,7 @@ describe("a watch's feed", () => {
     const { feed: watch } = feed();
     watch.push(batch(1));
     watch.fail(new Error("broken"));
+    expect(watch.pending).toBe(0);
     await expect(watch[Symbol.asyncIterator]().next()).rejects.toThrow("broken");
   });
 });
