@@ -12,8 +12,6 @@ export interface Rpc {
 export interface Duplex<Request, Response> {
   write(request: Request): unknown;
   cancel(): void;
-  pause(): unknown;
-  resume(): unknown;
   on(event: "data", listener: (response: Response) => void): unknown;
   on(event: "status", listener: (status: { readonly code: number; readonly details: string }) => void): unknown;
   on(event: "error", listener: (error: Error) => void): unknown;

@@ -25,14 +25,12 @@ interface Generation {
   heardMs: number;
   /** When the server was last asked for something it has not answered. */
   askedMs: number | undefined;
-  /** We do not listen, until a slow reader has caught up. */
-  paused: boolean;
 }
 
 export interface LaneOptions {
-  /** For a watch with a slow reader: the stream itself waits for the reader. */
-  readonly pausing: boolean;
-  /** Takes over a watch that is too slow for its lane. */
+  /** For one watch with a slow reader: the stream ends with it, and so does what the server was about to send. */
+  readonly own: boolean;
+  /** Takes over a watch that was removed because its reader is slow. */
   readonly onBehind: (subscription: Subscription) => void;
 }
 
@@ -71,7 +69,7 @@ export class WatchLane {
     for (const [id, one] of generation?.byId ?? []) {
       if (one === subscription) this.#cancel(generation as Generation, id);
     }
-    if (this.#subscriptions.size === 0 && this.#options.pausing) this.close();
+    if (this.#subscriptions.size === 0 && this.#options.own) this.close();
   }
 
   close(): void {
@@ -103,7 +101,6 @@ export class WatchLane {
       byId: new Map(),
       heardMs: this.#clock.monotonicMs(),
       askedMs: undefined,
-      paused: false,
     };
     this.#generation = generation;
     open.stream.on("data", (response) => {
@@ -147,7 +144,7 @@ export class WatchLane {
         this.#create(generation, subscription);
       }
     } else if (response.events.length === 0) subscription.progressed(revision);
-    else this.#take(generation, subscription, response);
+    else this.#take(subscription, response);
   }
 
   #created(generation: Generation, response: IWatchResponse, revision: bigint): void {
@@ -165,22 +162,14 @@ export class WatchLane {
     }
   }
 
-  #take(generation: Generation, subscription: Subscription, { watch_id, events, fragment }: IWatchResponse): void {
-    if (subscription.isBehind && !this.#options.pausing) {
-      this.#subscriptions.delete(subscription);
-      this.#cancel(generation, watch_id);
-      this.#options.onBehind(subscription);
-      return;
-    }
-    subscription.take(events, fragment);
-    if (!subscription.isBehind || !this.#options.pausing) return;
-    generation.paused = true;
-    generation.open.stream.pause();
-    subscription.feed.drained = () => {
-      generation.paused = false;
-      generation.heardMs = this.#clock.monotonicMs();
-      generation.open.stream.resume();
-    };
+  #take(subscription: Subscription, { events, fragment }: IWatchResponse): void {
+    // Found behind now, the reader had time since the last message.
+    const isBehind = subscription.isBehind;
+    // What is dropped here is asked for again, which on a stream of its own would mean to send it twice for nothing.
+    if (!isBehind || this.#options.own) subscription.take(events, fragment);
+    if (!isBehind) return;
+    this.remove(subscription);
+    this.#options.onBehind(subscription);
   }
 
   /** The server would not watch, or no longer. */
@@ -221,7 +210,6 @@ export class WatchLane {
   #watchOver(generation: Generation): void {
     this.#timer = this.#clock.after(tickMs, () => {
       const nowMs = this.#clock.monotonicMs();
-      if (generation.paused) generation.heardMs = nowMs;
       if (generation.askedMs !== undefined && nowMs - generation.askedMs > this.#patienceMs) {
         this.#patienceMs = Math.min(this.#patienceMs * 2, longestPatienceMs);
         this.#drop(generation, new Error("etcd fell silent on a watch stream"));

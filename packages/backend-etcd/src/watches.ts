@@ -27,7 +27,7 @@ export class EtcdWatches implements Watches {
     this.#callTimeoutMs = settings.callTimeoutMs;
     this.#horizon = horizon;
     this.#shared = new WatchLane(endpoints, this.#clock, {
-      pausing: false,
+      own: false,
       onBehind: (subscription) => this.#isolate(subscription),
     });
     endpoints.closed.addEventListener("abort", () => this.#close(endpoints.closed.reason));
@@ -55,9 +55,10 @@ export class EtcdWatches implements Watches {
     return subscription.feed;
   }
 
-  /** Gives a watch a stream of its own, once its reader has taken what lies there. */
+  /** Goes on with a watch, on a stream of its own, when its reader has taken what lies there. */
   #isolate(subscription: Subscription): void {
-    const lane = new WatchLane(this.#endpoints, this.#clock, { pausing: true, onBehind: () => {} });
+    const onBehind = () => this.#isolate(subscription);
+    const lane = new WatchLane(this.#endpoints, this.#clock, { own: true, onBehind });
     this.#lanes.set(subscription, lane);
     subscription.feed.drained = () => {
       subscription.feed.drained = undefined;

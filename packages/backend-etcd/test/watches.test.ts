@@ -205,6 +205,42 @@ describe.each(etcdBinaries())("a watch on an etcd $version of its own", ({ binar
     expect(reading.gaps).toBe(0);
   });
 
+  it("whose reader stops while it catches up leaves the rest on the server, for as long as that takes", {
+    timeout: 40_000,
+  }, async () => {
+    await using server = await startEtcd({ binary, flags: ["--max-request-bytes", "65536"] });
+    await using writer = await connectTo(server.endpoint);
+    await using rig = await connectThrough(server.endpoint);
+    const watch = await rig.backend.watches.watch({ prefix: "k/" });
+    const written = await writeMany(writer, "k/", 800, "x".repeat(10_000));
+    const keys: string[] = [];
+    let go: (() => void) | undefined;
+    const reading = (async () => {
+      for await (const batch of watch) {
+        if ("gap" in batch) throw new Error("a gap where nothing was lost");
+        keys.push(...batch.changes.map(({ key }) => key));
+        if (keys.length === 100)
+          await new Promise<void>((resolve) => {
+            go = resolve;
+          });
+        if (keys.length === written.length) return;
+      }
+    })();
+    await eventually(() => go !== undefined, { timeoutMs: 15_000 });
+    let bytes = -1;
+    // Still for longer than a server may be silent.
+    for (let still = 0; still < 12; ) {
+      still = rig.proxy.bytesToClient - bytes < 2_000 ? still + 1 : 0;
+      bytes = rig.proxy.bytesToClient;
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+    expect(bytes).toBeLessThan(4_000_000);
+    go?.();
+    await reading;
+    expect(keys).toEqual(written);
+    expect(rig.proxy.bytesToClient).toBeLessThan(12_000_000);
+  });
+
   it("owns up to a gap when compaction overtook it, and is live again by then; its siblings go on", async () => {
     await using server = await startEtcd({ binary });
     await using writer = await connectTo(server.endpoint);
