@@ -1,4 +1,4 @@
-import { type Backend, encode } from "@conclave/core/backend";
+import { type Backend, checked, encode } from "@conclave/core/backend";
 import { describe, expect, test } from "vitest";
 import { keys, world } from "./kit.ts";
 
@@ -201,12 +201,15 @@ describe("every backend refuses, before any of it is sent,", () => {
     await expect(commit).rejects.toThrow(new RangeError("txn.then must attach at most one lease, not 2"));
   });
 
-  test("any call on an aborted signal, with the signal's own reason", async () => {
-    const { other } = await world();
-    const lease = await other.leases.grant({ ttlMs: 1_000 });
+  test("any call on an aborted signal or after close, with that reason, so that an adapter never sees it", async () => {
+    const { backend } = await world();
     const options = { signal: AbortSignal.abort("enough") };
-    for (const call of calls(other, lease)) await expect(call(options)).rejects.toBe("enough");
-    expect(await keys(other)).toEqual([]);
+    const before = checked(backend);
+    const lease = await before.leases.grant({ ttlMs: 1_000 });
+    for (const call of calls(before, lease)) await expect(call(options)).rejects.toBe("enough");
+    await before[Symbol.asyncDispose]();
+    for (const call of calls(before, lease)) await expect(call({})).rejects.toMatchObject({ code: "CLOSED" });
+    expect(backend.calls.map(({ name }) => name)).toEqual(["grant"]);
   });
 
   test("any call after it was closed, with CLOSED", async () => {

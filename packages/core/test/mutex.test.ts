@@ -1,7 +1,7 @@
 import { type Conclave, connect } from "@conclave/core";
 import type { Txn } from "@conclave/core/backend";
 import { describe, expect, test } from "vitest";
-import { deletes, failure, keys, losingAnswers, outcome, puts, remove, type World, world } from "./kit.ts";
+import { deletes, failure, keys, losingAnswers, outcome, put, puts, remove, type World, world } from "./kit.ts";
 
 const ttlMs = 9_000;
 const intervalMs = ttlMs / 3;
@@ -229,6 +229,11 @@ describe("work under a mutex", () => {
     const txn = hold.guard({ if: [{ key: "b", exists: false }], then: [{ get: "b" }] }) satisfies Txn;
     expect(txn.if).toHaveLength(2);
     expect((await conclave.kv.commit(txn)).succeeded).toBe(true);
+    // Deleted by an operator and made anew, it is not what was granted.
+    const other = await conclave.mutex("b").acquire();
+    await remove(client, other.key);
+    await put(client, other.key);
+    expect((await conclave.kv.commit(other.guard({ then: [] }))).succeeded).toBe(false);
     client.disconnect();
     const next = outcome(neighbour.mutex("a").acquire());
     await clock.advance(ttlMs);
