@@ -163,7 +163,8 @@ export class Session implements AsyncDisposable {
 
   #armExpiry(): void {
     this.#expiry?.[Symbol.dispose]();
-    this.#expiry = this.#backend.clock.after(Math.max(0, this.remainingMs()), () => {
+    // At least 1 ms, since what rounding leaves of a wait may be too little to move a clock at all.
+    this.#expiry = this.#backend.clock.after(Math.max(1, this.remainingMs()), () => {
       // A timer may fire early against the other hand of the clock: then it is set again for the rest.
       if (this.isAlive()) this.#armExpiry();
     });
