@@ -16,7 +16,10 @@ export interface EtcdTls {
   /** Our own certificate and its key, for servers that ask clients for one. */
   readonly cert?: Buffer | string | undefined;
   readonly key?: Buffer | string | undefined;
-  /** The name to expect in the server's certificate, when it is not the endpoint's host. */
+  /**
+   * The name to expect in the server's certificate, when it is not the endpoint's host. Worth giving where the host is an
+   * IP address: otherwise gRPC sends that as the server's name, and Node prints a deprecation warning about it.
+   */
   readonly serverName?: string | undefined;
 }
 

@@ -7,12 +7,12 @@ import { CoordinationError, type ErrorCode } from "@conclave/core/backend";
 export type Effect = "read" | "repeatable" | "write";
 
 /** How gRPC reports a failure. */
-export interface GrpcFailure extends Error {
+interface GrpcFailure extends Error {
   readonly code: number;
   readonly details: string;
 }
 
-export function isGrpcFailure(error: unknown): error is GrpcFailure {
+function isGrpcFailure(error: unknown): error is GrpcFailure {
   return error instanceof Error && typeof (error as { details?: unknown }).details === "string";
 }
 
@@ -20,7 +20,7 @@ export function hasDetails(error: unknown, pattern: RegExp): boolean {
   return isGrpcFailure(error) && pattern.test(error.details);
 }
 
-export const code = {
+const code = {
   unknown: 2,
   invalidArgument: 3,
   deadlineExceeded: 4,

@@ -128,7 +128,7 @@ export async function codeOf(promise: Promise<unknown>): Promise<unknown> {
   }
 }
 
-export async function timed<T>(promise: Promise<T>): Promise<{ readonly value: T; readonly tookMs: number }> {
+export async function timed<T>(promise: PromiseLike<T>): Promise<{ readonly value: T; readonly tookMs: number }> {
   const start = performance.now();
   const value = await promise;
   return { value, tookMs: performance.now() - start };

@@ -135,7 +135,7 @@ describe("a watch stream", () => {
       },
     });
     await using backend = await connectTo(server.endpoint);
-    const _reading = new Reading(await backend.watches.watch({ prefix: "k/" }));
+    await backend.watches.watch({ prefix: "k/" });
     await eventually(() => expect(starts).toEqual(["0", "501"]));
   });
 
