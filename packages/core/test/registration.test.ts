@@ -1,37 +1,6 @@
-import { type Conclave, connect, type Instances } from "@conclave/core";
-import type { WatchBatch } from "@conclave/core/backend";
 import { describe, expect, test } from "vitest";
-import { deferred, deletes, failure, keys, losingAnswers, outcome, puts, remove, type World, world } from "./kit.ts";
-
-const ttlMs = 9_000;
-const intervalMs = ttlMs / 3;
-
-interface Scene extends World {
-  readonly conclave: Conclave;
-  readonly neighbour: Conclave;
-  readonly warnings: string[];
-  /** Every time the instance `x` was seen to go. */
-  readonly gone: bigint[];
-}
-
-async function connected(options: Parameters<typeof world>[0] = {}): Promise<Scene> {
-  const here = await world(options);
-  const warnings: string[] = [];
-  const onWarning = (warning: string) => void warnings.push(warning);
-  const conclave = await connect(here.backend, { ttlMs, onWarning });
-  const neighbour = await connect(here.other, { ttlMs });
-  const gone: bigint[] = [];
-  const watch = await here.other.watches.watch({ prefix: "service/" });
-  const tell = (batch: WatchBatch) => {
-    if (!("gap" in batch)) for (const { modified, entry } of batch.changes) if (!entry) gone.push(modified);
-  };
-  void (async () => {
-    for await (const batch of watch) tell(batch);
-  })();
-  return { ...here, conclave, neighbour, warnings, gone };
-}
-
-const addresses = ({ snapshot }: Instances) => snapshot.instances.map(({ address }) => address);
+import { addresses, connected, intervalMs, ttlMs } from "./directory.ts";
+import { failure, keys, losingAnswers, outcome, puts, remove } from "./kit.ts";
 
 describe("a registration", () => {
   test("outlives a lost session without a moment's absence, if the next opens before the keys expire", async () => {
@@ -130,6 +99,7 @@ describe("updating a registration", () => {
     const instances = await neighbour.service("a").instances();
     client.disconnect();
     await expect(registration.update({ address: "a:2" })).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    await clock.advance(2 * ttlMs);
     client.reconnect();
     await clock.advance(ttlMs);
     expect(addresses(instances)).toEqual(["a:1"]);
@@ -142,6 +112,23 @@ describe("updating a registration", () => {
     expect(unknown.error).toBe("enough");
     await registration.update({ address: "a:4" });
     expect((await neighbour.service("a").instances()).snapshot.instances).toMatchObject([{ address: "a:4" }]);
+  });
+
+  test("with an outcome that stayed unknown is no takeover when the session is replaced", async () => {
+    const { clock, backend, conclave, neighbour, gone } = await connected();
+    const registration = await conclave.service("a").register({ address: "a:1", id: "x" });
+    const controller = new AbortController();
+    backend.fault = losingAnswers(puts);
+    const unknown = outcome(registration.update({ address: "a:2" }, { signal: controller.signal }));
+    await clock.advance(0);
+    controller.abort("enough");
+    backend.fault = async ({ name }, proceed) => {
+      if (name === "keepAlive" && backend.count("grant") === 1) throw failure("UNAVAILABLE");
+      return proceed();
+    };
+    await clock.advance(3 * ttlMs);
+    expect([unknown.error, registration.signal.aborted, gone]).toEqual(["enough", false, []]);
+    expect(addresses(await neighbour.service("a").instances())).toEqual(["a:1"]);
   });
 
   test("one after the other ends with the last, in whatever order they are awaited", async () => {
@@ -203,43 +190,5 @@ describe("an id that is registered again", () => {
     await clock.advance(2 * ttlMs);
     expect(addresses(await neighbour.service("a").instances())).toEqual(["a:2"]);
     expect(gone).toEqual([]);
-  });
-});
-
-describe("deregistering", () => {
-  test("during an outage resolves, and takes the instance away once the store is back, for good", async () => {
-    const { clock, client, other, conclave } = await connected();
-    const registration = await conclave.service("a").register({ address: "a:1", id: "x" });
-    client.disconnect();
-    const leaving = outcome(Promise.all([registration.deregister(), registration.deregister()]));
-    await clock.advance(1_000);
-    expect([leaving.settled, await keys(other)]).toEqual([true, ["service/a/x"]]);
-    client.reconnect();
-    await clock.advance(intervalMs);
-    expect(await keys(other)).toEqual([]);
-    client.disconnect();
-    await clock.advance(2 * ttlMs);
-    client.reconnect();
-    await clock.advance(ttlMs);
-    expect(await keys(other)).toEqual([]);
-    await expect(registration.update({ address: "a:2" })).rejects.toMatchObject({ code: "NOT_HELD" });
-  });
-
-  test("while a put is under way waits for it, and wins", async () => {
-    const { clock, backend, other, conclave } = await connected();
-    const registration = await conclave.service("a").register({ address: "a:1", id: "x" });
-    const slow = deferred<void>();
-    backend.fault = async (call, proceed) => {
-      if (puts(call)) await slow.promise;
-      return proceed();
-    };
-    const updating = outcome(registration.update({ address: "a:2" }));
-    const leaving = outcome(registration.deregister());
-    await clock.advance(100);
-    expect([updating.settled, leaving.settled]).toEqual([false, false]);
-    slow.resolve();
-    await clock.advance(0);
-    expect([updating.settled, leaving.settled, await keys(other)]).toEqual([true, true, []]);
-    expect(backend.calls.filter(deletes)).toHaveLength(1);
   });
 });

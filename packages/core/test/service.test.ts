@@ -78,6 +78,15 @@ describe("the instances of a service", () => {
     expect(told).toEqual(["+ a:1", "~ a:2", "- a:2"]);
     expect(warnings).toHaveLength(1);
     subscription[Symbol.dispose]();
+    await Promise.all(["y", "z"].map((id) => neighbour.service("b").register({ address: `b:${id}`, id })));
+    const once = (await conclave.service("b").instances()).subscribe({
+      started: ({ address }) => {
+        told.push(`once ${address}`);
+        once[Symbol.dispose]();
+      },
+    });
+    await clock.advance(0);
+    expect(told.splice(3)).toEqual(["once b:y"]);
     await neighbour.service("a").register({ address: "a:3" });
     await clock.advance(0);
     expect(told).toHaveLength(3);
