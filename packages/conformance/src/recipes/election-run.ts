@@ -79,6 +79,20 @@ export function electionRun(suite: Suite): void {
     expect(await within(backend, deathMs(scene) + scene.patienceMs, result)).toBe(2);
   });
 
+  suite.it("stands again with a new session when it lost its own while another led", async (backend, scene) => {
+    const leadership = await (await start(scene)).conclave.election("a").campaign();
+    const { conclave, link } = await startLinked(scene);
+    const { signal } = await conclave.session();
+    const result = conclave.election("a").run(async () => (await conclave.session()).epoch);
+    await staysOpen(backend, scene, result);
+    link.cut();
+    await within(backend, deathMs(scene), aborted(backend, signal));
+    link.mend();
+    await staysOpen(backend, scene, result);
+    await leadership.resign();
+    expect(await within(backend, scene.patienceMs + 2_000, result)).toBe(2);
+  });
+
   suite.it("tells onWarning of a failure after the loss, and of the loss itself nothing", async (backend, scene) => {
     const warnings: string[] = [];
     const { conclave } = await startMortal(scene, { onWarning: (warning) => warnings.push(warning) });
