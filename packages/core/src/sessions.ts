@@ -1,7 +1,8 @@
 import type { WaitOptions } from "./context.ts";
+import { inWords, isCoordinationError } from "./errors.ts";
 import type { Backend } from "./ports/backend.ts";
 import { Session } from "./session.ts";
-import { persistently } from "./settle.ts";
+import { isForNow, persistently } from "./settle.ts";
 import { abortable } from "./signals.ts";
 
 /**
@@ -12,15 +13,17 @@ export class Sessions {
   readonly #backend: Backend;
   readonly #ttlMs: number;
   readonly #closed: AbortSignal;
+  readonly #warn: (warning: string) => void;
   readonly #keepers = new Set<(session: Session) => Promise<void>>();
   #current: Session | undefined;
   #opening: Promise<Session> | undefined;
   #epochs = 0;
 
-  constructor(backend: Backend, ttlMs: number, closed: AbortSignal) {
+  constructor(backend: Backend, ttlMs: number, closed: AbortSignal, warn: (warning: string) => void = () => {}) {
     this.#backend = backend;
     this.#ttlMs = ttlMs;
     this.#closed = closed;
+    this.#warn = warn;
   }
 
   /** The live session; opens one if there is none. */
@@ -63,7 +66,17 @@ export class Sessions {
     return session;
   }
 
+  /** Even what looks final, such as a password that is refused, an operator may mend while what is kept waits for it. */
   async #replace(): Promise<void> {
-    if (this.#keepers.size > 0) await persistently(this.#backend.clock, this.#closed, () => this.current());
+    if (this.#keepers.size === 0) return;
+    let warned = false;
+    const again = (error: unknown) => {
+      if (!isForNow(error) && !warned && !this.#closed.aborted) {
+        this.#warn(`no new session could be opened yet, and registrations wait for it: ${inWords(error)}`);
+        warned = true;
+      }
+      return isCoordinationError(error);
+    };
+    await persistently(this.#backend.clock, this.#closed, () => this.current(), again);
   }
 }

@@ -42,8 +42,13 @@ export function isForNow(error: unknown): boolean {
 }
 
 /** Repeats what the store refuses for now, until it is done, fails for good, or the signal aborts. Never rejects. */
-export function persistently(clock: Clock, signal: AbortSignal, attempt: () => Promise<unknown>): Promise<void> {
-  return repeatWhile(clock, signal, attempt, (error) => isForNow(error) && !signal.aborted).then(
+export function persistently(
+  clock: Clock,
+  signal: AbortSignal,
+  attempt: () => Promise<unknown>,
+  again: (error: unknown) => boolean = isForNow,
+): Promise<void> {
+  return repeatWhile(clock, signal, attempt, (error) => !signal.aborted && again(error)).then(
     () => {},
     () => {},
   );
