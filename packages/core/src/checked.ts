@@ -10,7 +10,8 @@ import {
   wrongType,
 } from "./arguments.ts";
 import { CoordinationError } from "./errors.ts";
-import type { Backend } from "./ports/backend.ts";
+import type { Backend, Guarantees, Limits } from "./ports/backend.ts";
+import type { Clock } from "./ports/clock.ts";
 import type { CallOptions, Commit, Entry, KV, Listing, ListOptions, Txn } from "./ports/kv.ts";
 import type { GrantOptions, Lease, Leases } from "./ports/leases.ts";
 import type { Watch, Watches, WatchRange } from "./ports/watches.ts";
@@ -24,6 +25,10 @@ export function checked(adapter: Backend): Backend {
 }
 
 class CheckedBackend implements Backend {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly limits: Limits;
+  readonly guarantees: Guarantees;
   readonly kv: KV;
   readonly leases: Leases;
   readonly watches: Watches;
@@ -32,7 +37,11 @@ class CheckedBackend implements Backend {
 
   constructor(adapter: Backend) {
     this.#adapter = adapter;
-    const { limits } = adapter;
+    const { name, clock, limits, guarantees } = adapter;
+    this.name = name;
+    this.clock = clock;
+    this.limits = limits;
+    this.guarantees = guarantees;
     this.kv = {
       get: async (key: string, options?: CallOptions): Promise<Entry | undefined> => {
         checkKey("key", key, limits);
@@ -69,19 +78,6 @@ class CheckedBackend implements Backend {
         return adapter.watches.watch(range, options);
       },
     };
-  }
-
-  get name(): string {
-    return this.#adapter.name;
-  }
-  get clock(): Backend["clock"] {
-    return this.#adapter.clock;
-  }
-  get limits(): Backend["limits"] {
-    return this.#adapter.limits;
-  }
-  get guarantees(): Backend["guarantees"] {
-    return this.#adapter.guarantees;
   }
 
   #lease(lease: Lease): Lease {

@@ -1,6 +1,5 @@
-import { callOptions, checkContent, checkFunction, checkMs, checkName, checkOptions, wrongType } from "./arguments.ts";
-import { checked } from "./checked.ts";
-import type { Context, Name } from "./context.ts";
+import { checkContent, checkFunction, checkMs, checkName, checkOptions, wrongType } from "./arguments.ts";
+import type { Context, Name, WaitOptions } from "./context.ts";
 import { CoordinationError } from "./errors.ts";
 import type { Backend, Connector } from "./ports/backend.ts";
 import type { CallOptions, KV } from "./ports/kv.ts";
@@ -12,7 +11,10 @@ import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 
 export interface ConnectOptions extends CallOptions {
-  /** Everything is kept below it; programs that coordinate use the same one. */
+  /**
+   * Everything is kept below it; programs that coordinate use the same one. Names of namespaces are paths: do not use
+   * one that begins with another and a "/".
+   */
   readonly namespace?: string | undefined;
   /** Time to live of the session in milliseconds, 10,000 by default: how long what a dead process held stays held. */
   readonly ttlMs?: number | undefined;
@@ -38,14 +40,15 @@ export async function connect(store: Connector | Backend, options: ConnectOption
     throw wrongType("store", store, "a connector or a backend");
   signal?.throwIfAborted();
   const owned = "connect" in store ? await store.connect({ signal, timeoutMs, onWarning }) : undefined;
-  const backend = owned ?? (store as Backend);
-  return new Conclave(backend, {
-    prefix: namespace === undefined ? "" : `${namespace}/`,
-    ttlMs,
-    owner,
-    onWarning,
-    owned,
-  });
+  try {
+    const backend = owned ?? (store as Backend);
+    checkMs("ttlMs", ttlMs, backend.limits.maxTtlMs);
+    const prefix = namespace === undefined ? "" : `${namespace}/`;
+    return new Conclave(backend, { prefix, ttlMs, owner, onWarning, owned });
+  } catch (error) {
+    await owned?.[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 /** One process's access to everything that its namespace coordinates. Made by `connect`; close it when done. */
@@ -67,23 +70,18 @@ export class Conclave implements AsyncDisposable {
     },
   ) {
     const { signal: closed } = this.#closed;
-    // A check of its own, so that a conclave on a borrowed backend closes as any other.
-    const view = checked(scoped(backend, options.prefix));
+    // A view of its own, so that a conclave on a borrowed backend closes as any other.
+    const view = scoped(backend, options.prefix);
     this.#owned = options.owned;
-    this.#sessions = new Sessions(view, options.ttlMs, closed);
-    this.#context = {
-      backend: view,
-      sessions: this.#sessions,
-      owner: options.owner,
-      closed,
-      warn: (warning) => {
-        try {
-          options.onWarning(warning);
-        } catch {
-          // What was to be warned of goes on all the same.
-        }
-      },
+    const warn = (warning: string) => {
+      try {
+        options.onWarning(warning);
+      } catch {
+        // What was to be warned of goes on all the same.
+      }
     };
+    this.#sessions = new Sessions(view, options.ttlMs, closed, warn);
+    this.#context = { backend: view, sessions: this.#sessions, owner: options.owner, closed, warn };
   }
 
   /** The namespace seen through the ports: keys without the namespace's prefix, with which a hold's `guard` works. */
@@ -96,8 +94,8 @@ export class Conclave implements AsyncDisposable {
   }
 
   /** The session that holds everything here; opened when something first needs it, and again after a loss. */
-  async session(options: CallOptions = {}): Promise<Session> {
-    checkOptions("session", options, callOptions);
+  async session(options: WaitOptions = {}): Promise<Session> {
+    checkOptions("session", options, ["signal"]);
     return this.#sessions.current(options);
   }
 

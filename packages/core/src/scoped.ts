@@ -1,15 +1,20 @@
 import { checkText } from "./arguments.ts";
+import { byteLength } from "./bytes.ts";
+import { checked } from "./checked.ts";
 import type { Backend } from "./ports/backend.ts";
 import type { CallOptions, Commit, Condition, Entry, Listing, Operation, Read, ResultsOf, Txn } from "./ports/kv.ts";
 import type { Watch, WatchBatch } from "./ports/watches.ts";
 
 /**
  * The same store seen through a prefix: every key given gets it, every key shown loses it, nothing outside is reachable.
- * A view, not a client: disposing it disposes nothing.
+ * A view, not a client: disposing it closes the view alone.
  */
 export function scoped(backend: Backend, prefix: string): Backend {
   checkText("prefix", prefix);
-  if (prefix === "") return { ...pick(backend), [Symbol.asyncDispose]: async () => {} };
+  return checked(view(backend, prefix));
+}
+
+function view(backend: Backend, prefix: string): Backend {
   const outer = (key: string): string => prefix + key;
   const innerEntry = (entry: Entry): Entry => ({ ...entry, key: entry.key.slice(prefix.length) });
   const innerListing = (listing: Listing): Listing => ({ ...listing, entries: listing.entries.map(innerEntry) });
@@ -30,8 +35,13 @@ export function scoped(backend: Backend, prefix: string): Backend {
     if ("delete" in operation) return { delete: outer(operation.delete) };
     return outerRead(operation);
   };
+  const { name, leases, clock, guarantees } = backend;
   return {
-    ...pick(backend),
+    name,
+    leases,
+    clock,
+    guarantees,
+    limits: { ...backend.limits, maxKeyBytes: backend.limits.maxKeyBytes - byteLength(prefix) },
     kv: {
       async get(key, options) {
         const entry = await backend.kv.get(outer(key), options);
@@ -60,11 +70,6 @@ export function scoped(backend: Backend, prefix: string): Backend {
     },
     [Symbol.asyncDispose]: async () => {},
   };
-}
-
-function pick(backend: Backend): Omit<Backend, typeof Symbol.asyncDispose> {
-  const { name, kv, leases, watches, clock, limits, guarantees } = backend;
-  return { name, kv, leases, watches, clock, limits, guarantees };
 }
 
 function innerWatch(watch: Watch, innerKey: (key: string) => string, innerEntry: (entry: Entry) => Entry): Watch {

@@ -94,3 +94,22 @@ test("a scope's prefix must be text that every store can hold", async () => {
   expect(() => scoped(other, "a\0")).toThrow(RangeError);
   expect(() => scoped(other, 5 as never)).toThrow(TypeError);
 });
+
+describe("a view through a prefix", () => {
+  test("counts the prefix into what a key may measure, and refuses what is no key", async () => {
+    const { other } = await world();
+    const inside = scoped(other, "é/");
+    expect(inside.limits.maxKeyBytes).toBe(509);
+    await put(inside, "k".repeat(509));
+    await expect(put(inside, "k".repeat(510))).rejects.toThrow("at most 509 bytes");
+    for (const key of ["", 5]) await expect(inside.kv.get(key as string)).rejects.toThrow(/^key must be/);
+  });
+
+  test("is closed by itself", async () => {
+    const { other } = await world();
+    const inside = scoped(other, "in/");
+    await inside[Symbol.asyncDispose]();
+    await expect(inside.kv.get("a")).rejects.toMatchObject({ code: "CLOSED" });
+    expect(await other.kv.get("in/a")).toBeUndefined();
+  });
+});

@@ -198,3 +198,19 @@ function uses(conclave: Conclave): (() => Promise<unknown>)[] {
 async function drain(items: AsyncIterable<unknown>): Promise<void> {
   for await (const _ of items);
 }
+
+test("a time to live beyond the store's is refused when connecting, and the client it made is closed", async () => {
+  const { other } = await world();
+  let closed = false;
+  const store = {
+    connect: async () => ({
+      ...other,
+      limits: { ...other.limits, maxTtlMs: 5_000 },
+      [Symbol.asyncDispose]: async () => {
+        closed = true;
+      },
+    }),
+  };
+  await expect(connect(store, { ttlMs: 5_001 })).rejects.toThrow("ttlMs must be more than 0 and at most 5000");
+  expect(closed).toBe(true);
+});

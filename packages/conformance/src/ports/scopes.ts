@@ -67,7 +67,8 @@ export function scopes(suite: Suite): void {
   suite.it("leaves the process open when a view of it is disposed", async (backend) => {
     const scope = scoped(backend, "a/");
     await scope[Symbol.asyncDispose]();
-    await write(scope.kv, { key: "1" });
+    await expect(scope.kv.get("key")).rejects.toMatchObject({ code: "CLOSED" });
+    await write(backend.kv, { "a/key": "1" });
     expect(await texts(backend.kv)).toEqual({ "a/key": "1" });
   });
 }
