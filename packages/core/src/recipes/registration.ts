@@ -4,7 +4,7 @@ import { CoordinationError, inWords } from "../errors.ts";
 import type { Condition, Entry, Revision } from "../ports/kv.ts";
 import type { Session } from "../session.ts";
 import { isForNow, persistently, settle } from "../settle.ts";
-import { linkSignals } from "../signals.ts";
+import { abortable, linkSignals } from "../signals.ts";
 import { type Advertisement, advertisementOptions, checkAdvertisement, encodeAdvertisement } from "./instance.ts";
 
 const registered = new WeakMap<Context, Map<string, Registration>>();
@@ -61,7 +61,7 @@ export class Registration implements AsyncDisposable {
       registration.#siblings.set(place.key, registration);
     };
     // In the earlier one's turn as well, so that no put of its own follows ours.
-    await registration.#inTurn(() => (earlier ? earlier.#inTurn(put) : put()));
+    await registration.#inTurn(() => (earlier ? earlier.#inTurn(put, options.signal) : put()));
     registration.#kept = context.sessions.keep((session) => registration.#restore(session));
     return registration;
   }
@@ -94,10 +94,10 @@ export class Registration implements AsyncDisposable {
    * Changes what the instance says; what is not given stays. Rejects with `NOT_HELD` after `deregister` and when the id
    * was registered again.
    */
-  update(changes: Partial<Advertisement>, options: WaitOptions = {}): Promise<void> {
-    return this.#inTurn(async () => {
-      checkOptions("update", changes, advertisementOptions);
-      checkOptions("update", options, ["signal"]);
+  async update(changes: Partial<Advertisement>, options: WaitOptions = {}): Promise<void> {
+    checkOptions("update", changes, advertisementOptions);
+    checkOptions("update", options, ["signal"]);
+    await this.#inTurn(async () => {
       const advertisement = { ...this.#advertisement, ...changes };
       checkAdvertisement("update", advertisement);
       this.#throwIfOver();
@@ -110,7 +110,7 @@ export class Registration implements AsyncDisposable {
         this.#advertisement = before;
         throw error;
       }
-    });
+    }, options.signal);
   }
 
   /** Takes the instance out of the directory. Never rejects for a store that is away; doing it twice is fine. */
@@ -131,9 +131,10 @@ export class Registration implements AsyncDisposable {
     return this.deregister();
   }
 
-  #inTurn<T>(step: () => Promise<T>): Promise<T> {
-    const turn = this.#queue.then(step);
-    this.#queue = turn.catch(() => {});
+  /** Runs a step after those before it; one whose signal aborts while it waits for its turn is skipped. */
+  #inTurn<T>(step: () => Promise<T>, signal?: AbortSignal): Promise<T> {
+    const turn = abortable(this.#queue, signal).then(step);
+    this.#queue = Promise.allSettled([this.#queue, turn]);
     return turn;
   }
 
@@ -159,7 +160,8 @@ export class Registration implements AsyncDisposable {
     session.reclaim(key);
     const put = { put: key, value: encodeAdvertisement(this.#advertisement), lease: session.lease };
     const read = { get: key };
-    let expected: readonly Condition[] = this.#modified === undefined ? [] : [{ key, modified: this.#modified }];
+    const modified = this.#modified;
+    let expected: readonly Condition[] = [modified === undefined ? { key, exists: false } : { key, modified }];
     for (;;) {
       const commit = await settle(clock, signal, () =>
         kv.commit({ if: expected, then: [put, read], else: [read] }, { signal }),
@@ -168,8 +170,12 @@ export class Registration implements AsyncDisposable {
       if (entry === undefined) expected = [{ key, exists: false }];
       else if (entry.lease === session.lease.id && (commit.succeeded || sameBytes(entry.value, put.value))) {
         return this.#written(session, entry);
-      } else if (entry.lease === session.lease.id || entry.lease === this.#session?.lease.id) {
-        // An earlier put of ours, whose outcome we did not learn.
+      } else if (
+        modified === undefined ||
+        entry.lease === session.lease.id ||
+        entry.lease === this.#session?.lease.id
+      ) {
+        // Another's, when we first register; after that an earlier put of ours, whose outcome we did not learn.
         expected = [{ key, modified: entry.modified }];
       } else throw this.#replace();
     }
