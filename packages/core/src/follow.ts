@@ -1,4 +1,5 @@
 import { Bell } from "./bell.ts";
+import { CoordinationError } from "./errors.ts";
 import type { Backend } from "./ports/backend.ts";
 import type { Entry, Revision } from "./ports/kv.ts";
 import type { Watch, WatchBatch } from "./ports/watches.ts";
@@ -72,18 +73,20 @@ export class Follower implements AsyncIterable<View>, AsyncDisposable {
     return this.#view;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<View, void, undefined> {
+  [Symbol.asyncIterator](): AsyncGenerator<View, void, undefined> {
+    return this.views();
+  }
+
+  /** The state and then each newer one, until the view is disposed or `until` aborts. */
+  async *views(until?: AbortSignal): AsyncGenerator<View, void, undefined> {
+    using linked = linkSignals(this.#ended.signal, until);
+    const { signal } = linked;
     for (;;) {
       const heard = this.#bell.rings;
-      if (this.#disposed) return;
-      this.#ended.signal.throwIfAborted();
+      if (this.#disposed || until?.aborted) return;
+      signal.throwIfAborted();
       yield this.view;
-      try {
-        await this.#bell.after(heard, { clock: this.#backend.clock, signal: this.#ended.signal });
-      } catch (error) {
-        if (this.#disposed) return;
-        throw error;
-      }
+      await this.#bell.after(heard, { clock: this.#backend.clock, signal }).catch(() => {});
     }
   }
 
@@ -106,10 +109,11 @@ export class Follower implements AsyncIterable<View>, AsyncDisposable {
         if ("gap" in batch) await this.#relist();
         else this.#fold(batch);
       }
+      this.#end(new CoordinationError("UNAVAILABLE", "the watch of a view ended"));
     } catch (error) {
       this.#end(error);
     } finally {
-      void watch[Symbol.asyncDispose]();
+      void Promise.resolve(watch[Symbol.asyncDispose]()).catch(() => {});
     }
   }
 
@@ -120,7 +124,9 @@ export class Follower implements AsyncIterable<View>, AsyncDisposable {
       else this.#entries.delete(key);
     }
     if (revision > this.#revision) this.#revision = revision;
-    if (news.length > 0) this.#changed();
+    const wasStale = this.#stale;
+    this.#stale = false;
+    if (news.length > 0 || wasStale) this.#changed();
   }
 
   #relist(): Promise<void> {

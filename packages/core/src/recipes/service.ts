@@ -146,8 +146,8 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
   }
 
   /** Yields the snapshot and then each newer one; rejects when the view ends by its signal. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Snapshot, void, undefined> {
-    for await (const view of this.#follower) yield this.#snapshotOf(view);
+  [Symbol.asyncIterator](): AsyncGenerator<Snapshot, void, undefined> {
+    return this.#snapshots();
   }
 
   /**
@@ -160,18 +160,17 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
     checkOptions("subscribe", callbacks, ["started", "changed", "stopped"]);
     for (const [name, callback] of Object.entries(callbacks))
       if (callback !== undefined) checkFunction(`${name} of subscribe`, callback);
-    let subscribed = true;
+    const unsubscribed = new AbortController();
     const call = (callback: () => void) => {
       try {
-        if (subscribed) callback();
+        if (!unsubscribed.signal.aborted) callback();
       } catch (error) {
         this.#context.warn(`a callback of subscribe failed: ${inWords(error)}`);
       }
     };
     const tell = async () => {
       let known = new Map<string, Instance>();
-      for await (const { instances } of this) {
-        if (!subscribed) return;
+      for await (const { instances } of this.#snapshots(unsubscribed.signal)) {
         const now = new Map(instances.map((instance) => [pathOf(instance), instance]));
         for (const [path, instance] of known) if (!now.has(path)) call(() => callbacks.stopped?.(instance));
         for (const [path, instance] of now) {
@@ -183,16 +182,16 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
       }
     };
     tell().catch(() => {});
-    return {
-      [Symbol.dispose]: () => {
-        subscribed = false;
-      },
-    };
+    return { [Symbol.dispose]: () => unsubscribed.abort() };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#linked[Symbol.dispose]();
     await this.#follower[Symbol.asyncDispose]();
+  }
+
+  async *#snapshots(until?: AbortSignal): AsyncGenerator<Snapshot, void, undefined> {
+    for await (const view of this.#follower.views(until)) yield this.#snapshotOf(view);
   }
 
   #snapshotOf(view: View): Snapshot {
