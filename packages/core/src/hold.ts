@@ -48,7 +48,10 @@ export class Hold implements AsyncDisposable {
     else linked.signal.addEventListener("abort", () => this.lose(linked.signal.reason), { once: true });
   }
 
-  /** Aborts when the hold is lost, before anyone else can have it; its reason says why. */
+  /**
+   * Aborts when the hold is lost, before anyone else can have it; its reason says why. If somebody deletes the key by
+   * hand, it aborts with the session's next renewal, within a third of the time to live.
+   */
   get signal(): AbortSignal {
     return this.#lost.signal;
   }

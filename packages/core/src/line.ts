@@ -4,7 +4,7 @@ import type { Held } from "./hold.ts";
 import type { Backend } from "./ports/backend.ts";
 import type { CallOptions, Entry, Revision } from "./ports/kv.ts";
 import type { Session } from "./session.ts";
-import { settle } from "./settle.ts";
+import { patiently, settle } from "./settle.ts";
 import { linkSignals } from "./signals.ts";
 import { waitUntil } from "./wait.ts";
 
@@ -116,7 +116,8 @@ export class Line {
     const [own, { entries }] = commit.succeeded ? [commit.results[1], commit.results[2]] : commit.results;
     if (own === undefined) throw placeLost(key);
     // Later arrivals may stand before us in the list: then ask for those created before us.
-    const predecessor = entries[0]?.key === key ? entries[1] : await this.#predecessor(key, own.created, signal);
+    const ask = () => patiently(this.#backend.clock, signal, () => this.#predecessor(key, own.created, signal));
+    const predecessor = entries[0]?.key === key ? entries[1] : await ask();
     return { created: own.created, resent: sendings > 1, predecessor };
   }
 

@@ -2,7 +2,7 @@ import { backoffMs } from "./backoff.ts";
 import { CoordinationError, isCoordinationError } from "./errors.ts";
 import type { Backend } from "./ports/backend.ts";
 import { elapsedMs, type Instant, instant } from "./ports/clock.ts";
-import type { CallOptions, Entry, Revision } from "./ports/kv.ts";
+import type { CallOptions, Listing, Revision } from "./ports/kv.ts";
 import type { Lease } from "./ports/leases.ts";
 import { sleep } from "./signals.ts";
 
@@ -222,12 +222,13 @@ export class Session implements AsyncDisposable {
   async #check(held: readonly HeldKey[]): Promise<void> {
     const { signal } = this;
     const timeoutMs = this.lease.ttlMs / 3;
-    const reads = held.map(({ key }) => ({ get: key }));
+    // Of all keys that begin with this one, it comes first. What the key holds may be large, and is of no interest.
+    const reads = held.map(({ key }) => ({ list: key, limit: 1, keysOnly: true }) as const);
     const commit = await this.#backend.kv.commit({ then: reads }, { signal, timeoutMs }).catch(() => undefined);
     commit?.results.forEach((result, index) => {
       const one = held[index] as HeldKey;
-      const entry = result as Entry | undefined;
-      if (entry?.created === one.created && entry.lease === this.lease.id) return;
+      const [entry] = (result as Listing).entries;
+      if (entry?.key === one.key && entry.created === one.created && entry.lease === this.lease.id) return;
       if (this.#held.delete(one)) one.lost(new CoordinationError("LEASE_LOST", `the key ${one.key} is gone`));
     });
   }

@@ -27,13 +27,14 @@ export async function waitUntil<T>(
   using linked = linkSignals(signal, broken.signal);
   const watches: Watch[] = [];
   try {
-    for (const range of ranges) {
-      const watch = await patiently(clock, linked.signal, () =>
-        backend.watches.watch(range, { signal: linked.signal }),
-      );
-      watches.push(watch);
-      ringOnChange(watch, bell).catch((error: unknown) => broken.abort(error));
-    }
+    await Promise.all(
+      ranges.map(async (range) => {
+        const open = () => backend.watches.watch(range, { signal: linked.signal });
+        const watch = await patiently(clock, linked.signal, open);
+        watches.push(watch);
+        ringOnChange(watch, bell).catch((error: unknown) => broken.abort(error));
+      }),
+    );
     for (;;) {
       const heard = bell.rings;
       const found = await patiently(clock, linked.signal, look);
@@ -42,7 +43,9 @@ export async function waitUntil<T>(
       await bell.after(heard, { clock, patienceMs, signal: linked.signal });
     }
   } finally {
-    for (const watch of watches) void watch[Symbol.asyncDispose]();
+    // Ends a watch that is still being opened, too.
+    broken.abort();
+    for (const watch of watches) void Promise.resolve(watch[Symbol.asyncDispose]()).catch(() => {});
   }
 }
 

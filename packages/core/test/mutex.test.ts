@@ -245,3 +245,27 @@ describe("work under a mutex", () => {
     expect(await neighbour.mutex("a").queue()).toHaveLength(1);
   });
 });
+
+test("a place in line is kept when the store is away just as the next in line is asked for", async () => {
+  const { clock, backend, other } = await world();
+  const conclave = await connect(backend);
+  const neighbour = await connect(other);
+  const held = await neighbour.mutex("a").acquire();
+  let refused = 0;
+  backend.fault = async (call, proceed) => {
+    const answer = await proceed();
+    if (puts(call)) {
+      // As on a store whose lists see later arrivals: ours is not the newest of what it got.
+      const { results } = answer;
+      return { ...answer, results: [results[0], results[1], { ...results[2], entries: [] }] };
+    }
+    if (call.name === "commit" && refused++ === 0) throw failure("UNAVAILABLE");
+    return answer;
+  };
+  const waiting = outcome(conclave.mutex("a").acquire());
+  await clock.advance(2_000);
+  expect([refused > 0, waiting.settled]).toEqual([true, false]);
+  await held.release();
+  await clock.advance(1_000);
+  expect(waiting).toMatchObject({ settled: true, value: { key: expect.any(String) } });
+});

@@ -206,3 +206,27 @@ test("a commit that a session's check makes writes nothing", async () => {
   expect((await here.other.kv.list("")).revision).toBe(revision);
   expect((await here.other.kv.get("a"))?.value).toEqual(encode(""));
 });
+
+describe("a session", () => {
+  test("checks what is held without reading what it says", async () => {
+    const { clock, backend, client } = await world();
+    const session = await Session.open(backend, { ttlMs: 9_000 });
+    const value = encode("x".repeat(100_000));
+    const written = await client.kv.commit({ then: [{ put: "held", value, lease: session.lease }, { get: "held" }] });
+    const created = written.succeeded ? (written.results[1]?.created ?? 0n) : 0n;
+    const lost: unknown[] = [];
+    session.watchOver({ key: "held", created, lost: (reason) => void lost.push(reason) });
+    const read: unknown[] = [];
+    backend.fault = async ({ name }, proceed) => {
+      const answer = await proceed();
+      if (name === "commit") read.push(...(answer as { results: unknown[] }).results);
+      return answer;
+    };
+    await clock.advance(4_000);
+    expect(read).toMatchObject([{ entries: [{ key: "held", value: encode("") }] }]);
+    expect(lost).toEqual([]);
+    await client.kv.commit({ then: [{ delete: "held" }, { put: "held-by-another", value: encode("") }] });
+    await clock.advance(4_000);
+    expect(lost).toMatchObject([{ code: "LEASE_LOST" }]);
+  });
+});

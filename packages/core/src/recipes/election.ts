@@ -26,7 +26,10 @@ export interface Leader {
 
 /** Leadership, held until it is resigned or lost. */
 export class Leadership extends Hold {
-  /** Changes what observers see; rejects with `NOT_HELD` when this leads no more. One round trip. */
+  /**
+   * Changes what observers see, in one round trip. Rejects with `NOT_HELD` when this leads no more, or with why
+   * leadership was lost when that happens meanwhile.
+   */
   async proclaim(value: string, options: WaitOptions = {}): Promise<void> {
     checkContent("value", value);
     checkOptions("proclaim", options, ["signal"]);
@@ -93,7 +96,8 @@ export class Election {
         if (leadership.isHeld()) return result;
       } catch (error) {
         if (leadership.isHeld()) throw error;
-        if (error !== leadership.signal.reason)
+        const { reason } = leadership.signal;
+        if (error !== reason && (error as Error | undefined)?.cause !== reason)
           this.#context.warn(`after its leadership was lost, lead failed: ${inWords(error)}`);
       } finally {
         await leadership.resign();
