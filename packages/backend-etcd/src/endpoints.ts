@@ -17,6 +17,8 @@ import {
 /** How long to wait for a connection while there is somebody else to ask. */
 const connectPatienceMs = 1_000;
 
+const shortestAttemptMs = 5;
+
 /** A member to talk to, and how it did lately. */
 interface Member {
   readonly endpoint: Endpoint;
@@ -93,6 +95,8 @@ export class Endpoints {
     let failure: unknown;
     for (;;) {
       const member = await this.#turn(leftMs(), either.signal);
+      // With no time for another attempt, the last one's failure says more than a deadline would.
+      if (failure !== undefined && leftMs() < shortestAttemptMs) throw failureOf(failure, plan, maybeApplied);
       let token: string | undefined;
       let sent = false;
       try {
@@ -127,7 +131,6 @@ export class Endpoints {
         }
       }
       this.#failed(member);
-      if (leftMs() <= 1) throw failureOf(failure, plan, maybeApplied);
     }
   }
 

@@ -1,4 +1,10 @@
-import { type CallOptions, type Clock, CoordinationError, isCoordinationError } from "@conclave/core/backend";
+import {
+  type CallOptions,
+  type Clock,
+  CoordinationError,
+  isCoordinationError,
+  linkSignals,
+} from "@conclave/core/backend";
 import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse } from "etcd3";
 import type { Endpoints, OpenStream } from "./endpoints.ts";
 import type { Settings } from "./options.ts";
@@ -50,7 +56,8 @@ export class Renewals {
 
   /** Renews once. An abort or a deadline rejects at once, whatever becomes of what was sent. */
   renew(id: bigint, ttlMs: number, options: CallOptions = {}): Promise<number> {
-    const { signal, timeoutMs = this.#callTimeoutMs } = options;
+    const { timeoutMs = this.#callTimeoutMs } = options;
+    const link = linkSignals(options.signal);
     return new Promise((resolve, reject) => {
       const renewal: Renewal = {
         id: String(id),
@@ -59,14 +66,13 @@ export class Renewals {
         settle: (outcome) => {
           if (!this.#waiting.delete(renewal)) return;
           timer[Symbol.dispose]();
-          signal?.removeEventListener("abort", abort);
+          link[Symbol.dispose]();
           if (typeof outcome === "number") resolve(outcome);
           else reject(outcome);
         },
       };
-      const abort = () => renewal.settle(signal?.reason);
       const timer = this.#clock.after(timeoutMs, () => renewal.settle(this.#late(renewal)));
-      signal?.addEventListener("abort", abort);
+      link.signal.addEventListener("abort", () => renewal.settle(link.signal.reason));
       this.#waiting.add(renewal);
       if (this.#generation) this.#send(this.#generation, renewal);
       else void this.#reopen();

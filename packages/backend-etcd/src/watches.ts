@@ -2,6 +2,7 @@ import {
   type CallOptions,
   type Clock,
   CoordinationError,
+  linkSignals,
   type Watch,
   type Watches,
   type WatchRange,
@@ -35,13 +36,13 @@ export class EtcdWatches implements Watches {
 
   async watch(range: WatchRange, options: CallOptions = {}): Promise<Watch> {
     const { signal, timeoutMs = this.#callTimeoutMs } = options;
-    const abort = () => subscription.fail(signal?.reason);
+    const link = linkSignals(signal);
     const subscription = new Subscription(range, this.#horizon, () => {
-      signal?.removeEventListener("abort", abort);
+      link[Symbol.dispose]();
       this.#lanes.get(subscription)?.remove(subscription);
       this.#lanes.delete(subscription);
     });
-    signal?.addEventListener("abort", abort);
+    link.signal.addEventListener("abort", () => subscription.fail(link.signal.reason));
     this.#lanes.set(subscription, this.#shared);
     this.#shared.add(subscription);
     using _timer = this.#clock.after(timeoutMs, () => {

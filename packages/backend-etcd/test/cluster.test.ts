@@ -90,6 +90,7 @@ describe.each(etcdBinaries())("a cluster of etcd $version", ({ binary }) => {
     await using cluster = await startCluster({ binary });
     const [first, second, third] = cluster.members as [Etcd, Etcd, Etcd];
     await using backend = await startingWith(first, cluster);
+    await using lonely = await connectTo(first.endpoint);
     const reading = new Reading(await backend.watches.watch({ prefix: "k/" }));
     await backend.kv.commit({ then: [put("k/before")] });
     await Promise.all([second.kill(), third.kill()]);
@@ -98,7 +99,6 @@ describe.each(etcdBinaries())("a cluster of etcd $version", ({ binary }) => {
       codeOf(backend.kv.commit({ then: [put("k/during")] }, { timeoutMs: 1_500 })),
       codeOf(backend.leases.grant({ ttlMs: 5_000, timeoutMs: 1_500 })),
     ]);
-    await using lonely = await connectTo(first.endpoint);
     // It takes the member a while to notice; a watch that would stay silent is refused from then on.
     await eventually(
       async () => {
