@@ -9,8 +9,8 @@ const hangingMs = 3_600_000;
 
 /**
  * The suite that every backend is held to, for vitest: one test for each sentence of the contract. It never clears the
- * store, and works under a prefix that no other run uses, so a store may be shared. Tests
- * run several at a time, since on real stores most of them wait for leases to end.
+ * store, and works under a prefix that no other run uses, so a store may be shared. Tests run several at a time, since
+ * on real stores most of them wait for leases to end.
  *
  * ```ts
  * describeBackend("memory", async () => {
