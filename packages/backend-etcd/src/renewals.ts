@@ -1,10 +1,4 @@
-import {
-  type CallOptions,
-  type Clock,
-  CoordinationError,
-  isCoordinationError,
-  linkSignals,
-} from "@conclave/core/backend";
+import { type CallOptions, type Clock, CoordinationError, isCoordinationError, onAbort } from "@conclave/core/backend";
 import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse } from "etcd3";
 import type { Endpoints, OpenStream } from "./endpoints.ts";
 import type { Settings } from "./options.ts";
@@ -56,8 +50,7 @@ export class Renewals {
 
   /** Renews once. An abort or a deadline rejects at once, whatever becomes of what was sent. */
   renew(id: bigint, ttlMs: number, options: CallOptions = {}): Promise<number> {
-    const { timeoutMs = this.#callTimeoutMs } = options;
-    const link = linkSignals(options.signal);
+    const { signal, timeoutMs = this.#callTimeoutMs } = options;
     return new Promise((resolve, reject) => {
       const renewal: Renewal = {
         id: String(id),
@@ -72,7 +65,7 @@ export class Renewals {
         },
       };
       const timer = this.#clock.after(timeoutMs, () => renewal.settle(this.#late(renewal)));
-      link.signal.addEventListener("abort", () => renewal.settle(link.signal.reason));
+      const link = onAbort(signal, () => renewal.settle(signal?.reason));
       this.#waiting.add(renewal);
       if (this.#generation) this.#send(this.#generation, renewal);
       else void this.#reopen();

@@ -2,7 +2,7 @@ import {
   type CallOptions,
   type Clock,
   CoordinationError,
-  linkSignals,
+  onAbort,
   type Watch,
   type Watches,
   type WatchRange,
@@ -36,13 +36,12 @@ export class EtcdWatches implements Watches {
 
   async watch(range: WatchRange, options: CallOptions = {}): Promise<Watch> {
     const { signal, timeoutMs = this.#callTimeoutMs } = options;
-    const link = linkSignals(signal);
     const subscription = new Subscription(range, this.#horizon, () => {
       link[Symbol.dispose]();
       this.#lanes.get(subscription)?.remove(subscription);
       this.#lanes.delete(subscription);
     });
-    link.signal.addEventListener("abort", () => subscription.fail(link.signal.reason));
+    const link = onAbort(signal, () => subscription.fail(signal?.reason));
     this.#lanes.set(subscription, this.#shared);
     this.#shared.add(subscription);
     using _timer = this.#clock.after(timeoutMs, () => {

@@ -30,12 +30,12 @@ export class Bell {
       const stop = () => {
         timer?.[Symbol.dispose]();
         this.#listeners.delete(stop);
-        link?.[Symbol.dispose]();
+        link[Symbol.dispose]();
         signal?.aborted ? reject(signal.reason) : resolve();
       };
       const timer = patienceMs === undefined ? undefined : clock.after(patienceMs, stop);
       this.#listeners.add(stop);
-      const link = signal && onAbort(signal, stop);
+      const link = onAbort(signal, stop);
     });
   }
 }

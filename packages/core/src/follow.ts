@@ -4,7 +4,7 @@ import type { Backend } from "./ports/backend.ts";
 import type { Entry, Revision } from "./ports/kv.ts";
 import type { Watch, WatchBatch } from "./ports/watches.ts";
 import { patiently } from "./settle.ts";
-import { linkSignals, sleep } from "./signals.ts";
+import { linkSignals, onAbort, sleep } from "./signals.ts";
 
 /** A prefix as it was at one revision. */
 export interface View {
@@ -46,9 +46,7 @@ export class Follower implements AsyncIterable<View>, AsyncDisposable {
   private constructor(backend: Backend, prefix: string, signal: AbortSignal | undefined) {
     this.#backend = backend;
     this.#prefix = prefix;
-    const linked = linkSignals(signal);
-    linked.signal.addEventListener("abort", () => this.#end(linked.signal.reason), { once: true });
-    this.#unlink = linked;
+    this.#unlink = onAbort(signal, () => this.#end(signal?.reason));
   }
 
   /** Resolves with a view that is current. `signal` ends it, whenever it aborts: its readers reject with the reason. */

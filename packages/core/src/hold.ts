@@ -2,7 +2,7 @@ import { CoordinationError } from "./errors.ts";
 import type { Backend } from "./ports/backend.ts";
 import type { Condition, Revision, Txn } from "./ports/kv.ts";
 import type { Session } from "./session.ts";
-import { linkSignals } from "./signals.ts";
+import { onAbort } from "./signals.ts";
 
 /** The key behind a hold, on its session's lease. */
 export interface Held {
@@ -42,10 +42,8 @@ export class Hold implements AsyncDisposable {
     this.token = created;
     this.#resent = resent;
     this.#watched = session.watchOver({ key, created, lost: (reason) => this.lose(reason) });
-    const linked = linkSignals(until);
-    this.#unlink = linked;
-    if (linked.signal.aborted) this.lose(linked.signal.reason);
-    else linked.signal.addEventListener("abort", () => this.lose(linked.signal.reason), { once: true });
+    this.#unlink = onAbort(until, () => this.lose(until?.reason));
+    if (until?.aborted) this.lose(until.reason);
   }
 
   /**

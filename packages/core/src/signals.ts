@@ -2,11 +2,14 @@ import type { Clock } from "./ports/clock.ts";
 
 const waiting = new WeakMap<AbortSignal, Set<() => void>>();
 
+const nothing: Disposable = { [Symbol.dispose]: () => {} };
+
 /**
- * Calls back when the signal aborts, unless disposed first. However many wait for a signal, it gets one listener: from
- * eleven on, Node would print that they look like a leak.
+ * Calls back if the signal aborts from now on, unless disposed first. However many wait for a signal, it gets one
+ * listener: from eleven on, Node would print that they look like a leak.
  */
-export function onAbort(signal: AbortSignal, callback: () => void): Disposable {
+export function onAbort(signal: AbortSignal | undefined, callback: () => void): Disposable {
+  if (signal === undefined) return nothing;
   let callbacks = waiting.get(signal);
   if (callbacks === undefined) {
     callbacks = new Set();
@@ -71,10 +74,10 @@ export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
     signal?.throwIfAborted();
     const finish = () => {
       timer[Symbol.dispose]();
-      link?.[Symbol.dispose]();
+      link[Symbol.dispose]();
       signal?.aborted ? reject(signal.reason) : resolve();
     };
     const timer = clock.after(delayMs, finish);
-    const link = signal && onAbort(signal, finish);
+    const link = onAbort(signal, finish);
   });
 }

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { byteLength } from "../src/bytes.ts";
 import { prefixOf, segment, unsegment } from "../src/context.ts";
 
 const runs = { numRuns: 1_000 };
@@ -42,4 +43,13 @@ describe("a name in a key", () => {
   test("may be given as a raw prefix, taken as it is", () => {
     expect(prefixOf("mutex", { prefix: "/locks/a%b/" })).toBe("/locks/a%b/");
   });
+});
+
+test("the length of text in bytes is that of its encoding", () => {
+  fc.assert(
+    fc.property(fc.string({ unit: "binary", maxLength: 40 }), (text) => {
+      expect(byteLength(text)).toBe(new TextEncoder().encode(text).length);
+    }),
+    runs,
+  );
 });
