@@ -83,6 +83,19 @@ export function commits(suite: Suite): void {
     expect(listing.more).toBe(false);
   });
 
+  suite.it("shows a transaction's reads its own writes also where they stand before them", async ({ kv }) => {
+    await write(kv, { "p/gone": "gone" });
+    const { results, revision } = applied(
+      await kv.commit({
+        then: [{ get: "p/new" }, { list: "p/" }, { get: "p/gone" }, put("p/new", "new"), { delete: "p/gone" }],
+      }),
+    );
+    const [fresh, listing, gone, , deleted] = results;
+    expect(fresh).toMatchObject({ key: "p/new", created: revision });
+    expect(keysOf(listing)).toEqual(["p/new"]);
+    expect([gone, deleted]).toEqual([undefined, true]);
+  });
+
   suite.it("lists within a transaction by order, limit, createdBefore and startAfter", async ({ kv }) => {
     for (const key of ["p/b", "p/c", "p/a"]) await write(kv, { [key]: key });
     const { created } = await present(kv, "p/a");
