@@ -232,8 +232,9 @@ class Member implements Etcd {
 
 function tlsFlags(tls: EtcdOptions["tls"]): string[] {
   if (tls === undefined) return [];
-  const flags = ["--cert-file", tls.server.certFile, "--key-file", tls.server.keyFile, "--trusted-ca-file", tls.caFile];
-  return tls.clientCertificates ? [...flags, "--client-cert-auth"] : flags;
+  const flags = ["--cert-file", tls.server.certFile, "--key-file", tls.server.keyFile];
+  // Given an authority for its clients, etcd asks them for certificates.
+  return tls.clientCertificates ? [...flags, "--trusted-ca-file", tls.caFile, "--client-cert-auth"] : flags;
 }
 
 /** The member that says of itself, in the highest term, that it leads. */
