@@ -20,7 +20,8 @@ export function install() {
   console.log("Installing dependencies …");
   const { status, stdout, stderr, error } = spawnSync(
     "npx",
-    ["--yes", packageManager, "install", "--frozen-lockfile"],
+    // Named as an option, so that an npx around this one has no say in it.
+    ["--yes", `--package=${packageManager}`, "--", "pnpm", "install", "--frozen-lockfile"],
     // CI=true: pnpm asks nothing.
     { cwd: root, encoding: "utf8", env: { ...process.env, CI: "true" }, shell: windows },
   );
