@@ -134,7 +134,8 @@ export class Registration implements AsyncDisposable {
   /** Runs a step after those before it; one whose signal aborts while it waits for its turn is skipped. */
   #inTurn<T>(step: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     const turn = abortable(this.#queue, signal).then(step);
-    this.#queue = Promise.allSettled([this.#queue, turn]);
+    // Without their results, each of which would hold those before it.
+    this.#queue = Promise.allSettled([this.#queue, turn]).then(() => {});
     return turn;
   }
 
