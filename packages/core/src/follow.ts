@@ -10,7 +10,7 @@ import { linkSignals, onAbort, sleep } from "./signals.ts";
 export interface View {
   readonly entries: ReadonlyMap<string, Entry>;
   readonly revision: Revision;
-  /** The store does not answer: this is the last that was known. */
+  /** The store does not answer, or the view has ended: this is the last that was known. */
   readonly stale: boolean;
 }
 
@@ -65,9 +65,10 @@ export class Follower implements AsyncIterable<View>, AsyncDisposable {
     }
   }
 
-  /** The newest state known. */
+  /** The newest state known; stale once the view has ended. */
   get view(): View {
-    this.#view ??= { entries: new Map(this.#entries), revision: this.#revision, stale: this.#stale };
+    const stale = this.#stale || this.#ended.signal.aborted;
+    this.#view ??= { entries: new Map(this.#entries), revision: this.#revision, stale };
     return this.#view;
   }
 
@@ -98,6 +99,7 @@ export class Follower implements AsyncIterable<View>, AsyncDisposable {
 
   #end(reason: unknown): void {
     this.#unlink[Symbol.dispose]();
+    this.#view = undefined;
     this.#ended.abort(reason);
   }
 

@@ -182,10 +182,13 @@ describe("a follower", () => {
   test("ends when its watch fails for good, and when it cannot list", async () => {
     const here = await world();
     const feed = fed(here);
-    const { end } = read(await open(here.backend));
+    const follower = await open(here.backend);
+    const { end } = read(follower);
+    expect(follower.view.stale).toBe(false);
     feed.fail(failure("DENIED"));
     await here.clock.advance(0);
     expect(end.error).toMatchObject({ code: "DENIED" });
+    expect(follower.view.stale).toBe(true);
     here.backend.fault = async ({ name }, proceed) => {
       if (name === "list") throw failure("DENIED");
       return proceed();

@@ -1,7 +1,7 @@
 import { connect, type Instance, type Snapshot } from "@conclave/core";
-import { encode } from "@conclave/core/backend";
+import { encode, WatchFeed } from "@conclave/core/backend";
 import { describe, expect, test } from "vitest";
-import { outcome, world } from "./kit.ts";
+import { failure, outcome, world } from "./kit.ts";
 
 async function connected() {
   const here = await world();
@@ -108,5 +108,26 @@ describe("the instances of a service", () => {
     await clock.advance(7_000);
     expect(snapshots.map(({ stale }) => stale)).toEqual([false, true, false]);
     await instances[Symbol.asyncDispose]();
+  });
+
+  test("say that they are stale once their view has ended, and warn whoever relies on callbacks if it failed", async () => {
+    const { clock, backend, conclave, neighbour, warnings } = await connected();
+    await neighbour.service("a").register({ address: "a:1" });
+    const feed = new WatchFeed(() => {});
+    backend.fault = async ({ name }, proceed) => (name === "watch" ? feed : proceed());
+    const instances = await conclave.service("a").instances();
+    using _subscription = instances.subscribe({});
+    await clock.advance(0);
+    expect(instances.snapshot.stale).toBe(false);
+    feed.fail(failure("DENIED"));
+    await clock.advance(0);
+    expect(instances.snapshot).toMatchObject({ stale: true, instances: [{ address: "a:1" }] });
+    expect(warnings).toEqual([expect.stringMatching(/^the view of a ended, .*DENIED/)]);
+    const disposed = await neighbour.service("a").instances();
+    disposed.subscribe({});
+    await disposed[Symbol.asyncDispose]();
+    await clock.advance(0);
+    expect(disposed.snapshot.stale).toBe(true);
+    expect(warnings).toHaveLength(1);
   });
 });

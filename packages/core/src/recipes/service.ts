@@ -92,8 +92,8 @@ export class Service {
     const linked = linkSignals(options.signal, this.#context.closed);
     try {
       const follower = await Follower.open(this.#context.backend, this.#prefix, linked.signal);
-      const only = recursive ? undefined : this.name;
-      return new Instances(this.#context, { follower, root: this.#root, only, linked });
+      const { name } = this;
+      return new Instances(this.#context, { follower, root: this.#root, name, recursive: recursive === true, linked });
     } catch (error) {
       linked[Symbol.dispose]();
       throw error;
@@ -112,25 +112,28 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
   readonly #context: Context;
   readonly #follower: Follower;
   readonly #root: string;
-  readonly #only: string | undefined;
-  readonly #linked: Disposable;
+  readonly #name: string;
+  readonly #recursive: boolean;
+  readonly #linked: { readonly signal: AbortSignal } & Disposable;
   readonly #picker: Picker;
   #latest: { readonly view: View; readonly snapshot: Snapshot } | undefined;
 
-  /** Of what the follower sees: the services below `root`, or `only` that one. */
+  /** Of what the follower sees: the service named, and if `recursive` those below it. */
   constructor(
     context: Context,
     source: {
       readonly follower: Follower;
       readonly root: string;
-      readonly only: string | undefined;
-      readonly linked: Disposable;
+      readonly name: string;
+      readonly recursive: boolean;
+      readonly linked: { readonly signal: AbortSignal } & Disposable;
     },
   ) {
     this.#context = context;
     this.#follower = source.follower;
     this.#root = source.root;
-    this.#only = source.only;
+    this.#name = source.name;
+    this.#recursive = source.recursive;
     this.#linked = source.linked;
     this.#picker = new Picker(context.backend.clock);
   }
@@ -181,7 +184,10 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
         known = now;
       }
     };
-    tell().catch(() => {});
+    tell().catch((reason: unknown) => {
+      if (this.#linked.signal.aborted) return;
+      this.#context.warn(`the view of ${this.#name} ended, and its callbacks are called no more: ${inWords(reason)}`);
+    });
     return { [Symbol.dispose]: () => unsubscribed.abort() };
   }
 
@@ -203,7 +209,7 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
     const instances = [...entries.values()]
       .map((entry) => decodeInstance(this.#root, entry))
       .filter((instance) => instance !== undefined)
-      .filter(({ service }) => this.#only === undefined || service === this.#only);
+      .filter(({ service }) => this.#recursive || service === this.#name);
     instances.sort((one, other) => compare(one.service, other.service) || compare(one.id, other.id));
     return { instances, stale };
   }
