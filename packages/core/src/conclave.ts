@@ -1,4 +1,5 @@
 import { checkContent, checkFunction, checkMs, checkName, checkOptions, wrongType } from "./arguments.ts";
+import { byteLength } from "./bytes.ts";
 import type { Context, Name, WaitOptions } from "./context.ts";
 import { CoordinationError } from "./errors.ts";
 import type { Backend, Connector } from "./ports/backend.ts";
@@ -32,7 +33,7 @@ export interface ConnectOptions extends CallOptions {
 export async function connect(store: Connector | Backend, options: ConnectOptions = {}): Promise<Conclave> {
   checkOptions("connect", options, ["namespace", "ttlMs", "owner", "onWarning", "signal", "timeoutMs"]);
   const { namespace, ttlMs = 10_000, owner = "", onWarning = () => {}, signal, timeoutMs } = options;
-  if (namespace !== undefined) checkName("namespace", namespace);
+  if (namespace !== undefined) checkNamespace(namespace);
   checkMs("ttlMs", ttlMs);
   checkContent("owner", owner);
   checkFunction("onWarning", onWarning);
@@ -49,6 +50,16 @@ export async function connect(store: Connector | Backend, options: ConnectOption
     await owned?.[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+/** How much of a key's 512 bytes a namespace may take. */
+const maxNamespaceBytes = 200;
+
+function checkNamespace(namespace: unknown): void {
+  checkName("namespace", namespace);
+  const bytes = byteLength(namespace);
+  if (bytes > maxNamespaceBytes)
+    throw new RangeError(`namespace must be at most ${maxNamespaceBytes} bytes of UTF-8, not ${bytes}`);
 }
 
 /** One process's access to everything that its namespace coordinates. Made by `connect`; close it when done. */

@@ -1,6 +1,6 @@
 import { checkName, checkText, outOfRange } from "./arguments.ts";
 import { byteLength } from "./bytes.ts";
-import type { Backend } from "./ports/backend.ts";
+import type { Backend, Limits } from "./ports/backend.ts";
 import type { Sessions } from "./sessions.ts";
 
 /** What every wait takes. */
@@ -29,6 +29,9 @@ export type Name = string | { readonly prefix: string };
 /** What a name may take of a key's 512 bytes; the rest is for what stands before and after it. */
 const maxNameBytes = 400;
 
+/** What a key's last segment may take: a lease's id and a number, or an id that the clock made. */
+const lastSegmentBytes = 48;
+
 /** One segment of a key, so escaped that no name's prefix covers another's. */
 export function segment(name: string): string {
   return name.replaceAll("%", "%25").replaceAll("/", "%2F");
@@ -52,4 +55,21 @@ export function prefixOf(kind: string, name: Name): string {
     throw new RangeError(`name of the ${kind} must be at most ${maxNameBytes} bytes, not ${byteLength(escaped)}`);
   }
   return `${kind}/${escaped}/`;
+}
+
+/** Refuses a name whose `prefix` leaves a key no room; `limits` are those within the namespace. */
+export function checkRoom(kind: string, name: Name, prefix: string, limits: Limits): void {
+  const mostBytes = limits.maxKeyBytes - lastSegmentBytes;
+  const bytes = byteLength(prefix);
+  if (bytes <= mostBytes) return;
+  const argument =
+    typeof name === "string" ? `name of the ${kind} must make a prefix of` : `prefix of the ${kind} must be`;
+  throw new RangeError(`${argument} at most ${mostBytes} bytes of UTF-8 in this namespace, not ${bytes}`);
+}
+
+/** The prefix of a named thing's keys, with room under it in this namespace. */
+export function roomyPrefixOf(kind: string, name: Name, limits: Limits): string {
+  const prefix = prefixOf(kind, name);
+  checkRoom(kind, name, prefix, limits);
+  return prefix;
 }

@@ -172,7 +172,7 @@ describe("waiting for a mutex", () => {
     expect(backend.calls.filter(deletes)).toHaveLength(1);
   });
 
-  test("costs one commit when it is free, and two with one ahead", async () => {
+  test("costs one commit when it is free, and three with one ahead", async () => {
     const { clock, backend, conclave, neighbour } = await connected();
     backend.calls.length = 0;
     await (await conclave.mutex("a").acquire()).release();

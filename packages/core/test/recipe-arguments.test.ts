@@ -17,6 +17,24 @@ const wrong: [string, (conclave: Conclave & Any) => unknown, typeof TypeError, R
   ["a mutex whose name is half a character", (c) => c.mutex("\udc00"), RangeError, /name of the mutex.*well-formed/],
   ["a mutex whose name is null", (c) => c.mutex(null), TypeError, /name of the mutex must be a string, not null/],
   ["a mutex with a name too long for a key", (c) => c.mutex("x".repeat(513)), RangeError, /name of the mutex.*bytes/],
+  [
+    "a prefix too long for a key",
+    (c) => c.mutex({ prefix: `${"x".repeat(464)}/` }),
+    RangeError,
+    /prefix of the mutex must be at most 464 bytes of UTF-8 in this namespace, not 465/,
+  ],
+  [
+    "a service with a name too long for a key",
+    (c) => c.service("x".repeat(460)),
+    RangeError,
+    /name of the service.*464/,
+  ],
+  [
+    "an instance with an id too long for a key",
+    (c) => c.service("a").register({ address, id: "x".repeat(503) }),
+    RangeError,
+    /id of register must make a key of at most 512 bytes, not 513/,
+  ],
   ["a prefix without its slash", (c) => c.mutex({ prefix: "locks" }), RangeError, /prefix of the mutex.*ends in "\/"/],
   ["an empty prefix", (c) => c.election({ prefix: "" }), RangeError, /prefix of the election.*ends in "\/", not ""/],
   ["a prefix that is a number", (c) => c.election({ prefix: 5 }), TypeError, /prefix of the election must be a string/],
@@ -158,6 +176,12 @@ const wrongConnects: [string, (store: unknown) => [unknown, unknown?], typeof Ty
     /connect has no option "nameSpace".*namespace/,
   ],
   ["an empty namespace", (store) => [store, { namespace: "" }], RangeError, /namespace.*at least one character/],
+  [
+    "a namespace too long for a key",
+    (store) => [store, { namespace: "é".repeat(101) }],
+    RangeError,
+    /namespace must be at most 200 bytes of UTF-8, not 202/,
+  ],
   ["a namespace with NUL", (store) => [store, { namespace: "\0" }], RangeError, /namespace must be text without NUL/],
   ["a time to live of 0", (store) => [store, { ttlMs: 0 }], RangeError, /ttlMs must be more than 0.*not 0/],
   ["a time to live of NaN", (store) => [store, { ttlMs: Number.NaN }], RangeError, /ttlMs must be.*not NaN/],
@@ -199,7 +223,7 @@ describe("a conclave refuses, and writes nothing for,", () => {
     expect(() => instances.pick("sticky")).toThrow(/key of a sticky pick must be a string, not undefined/);
     expect(() => instances.pick("consistent-hash", 5)).toThrow(/key of a consistent-hash pick must be a string, not 5/);
     expect(() => instances.subscribe({ begun: () => {} })).toThrow(/subscribe has no option "begun"/);
-    expect(() => instances.subscribe()).toThrow(TypeError);
+    expect(() => instances.subscribe(null)).toThrow(/callbacks of subscribe must be an object, not null/);
     expect(() => instances.subscribe({ started: "log" })).toThrow(/started of subscribe must be a function/);
     expect((await conclave.kv.list("")).revision).toBe(revision);
   });

@@ -1,7 +1,7 @@
 import { callOptions, checkContent, checkFunction, checkOptions } from "../arguments.ts";
 import { backoffMs } from "../backoff.ts";
 import { decode, encode } from "../bytes.ts";
-import { type Context, type Name, prefixOf, type WaitOptions } from "../context.ts";
+import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
 import { CoordinationError, inWords } from "../errors.ts";
 import { Follower } from "../follow.ts";
 import { Hold } from "../hold.ts";
@@ -62,7 +62,7 @@ export class Election {
 
   constructor(context: Context, name: Name) {
     this.#context = context;
-    this.#line = new Line(context, prefixOf("election", name));
+    this.#line = new Line(context, roomyPrefixOf("election", name, context.backend.limits));
   }
 
   get #backend(): Backend {

@@ -1,6 +1,6 @@
 import { callOptions, checkFunction, checkOptions } from "../arguments.ts";
 import { decode, encode } from "../bytes.ts";
-import { type Context, type Name, prefixOf, type WaitOptions } from "../context.ts";
+import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
 import { Hold } from "../hold.ts";
 import { Line } from "../line.ts";
 import type { CallOptions, Revision } from "../ports/kv.ts";
@@ -31,7 +31,7 @@ export class Mutex {
 
   constructor(context: Context, name: Name) {
     this.#context = context;
-    this.#line = new Line(context, prefixOf("mutex", name));
+    this.#line = new Line(context, roomyPrefixOf("mutex", name, context.backend.limits));
   }
 
   /**

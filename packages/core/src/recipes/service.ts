@@ -1,5 +1,6 @@
 import { checkFunction, checkName, checkOptions, outOfRange, wrongType } from "../arguments.ts";
-import { type Context, type Name, prefixOf, type WaitOptions } from "../context.ts";
+import { byteLength } from "../bytes.ts";
+import { type Context, checkRoom, type Name, prefixOf, type WaitOptions } from "../context.ts";
 import { inWords } from "../errors.ts";
 import { Follower, type View } from "../follow.ts";
 import { linkSignals } from "../signals.ts";
@@ -64,6 +65,7 @@ export class Service {
       this.#root = "service/";
       this.name = name;
     }
+    checkRoom("service", name, this.#prefix, context.backend.limits);
   }
 
   get #prefix(): string {
@@ -79,7 +81,11 @@ export class Service {
     const { id = this.#context.backend.clock.id(), signal } = options;
     checkName("id of register", id);
     const { address, metadata, weight } = options;
-    const place = { service: this.name, id, key: instanceKey(this.#prefix, id) };
+    const key = instanceKey(this.#prefix, id);
+    const { maxKeyBytes } = this.#context.backend.limits;
+    if (byteLength(key) > maxKeyBytes)
+      throw new RangeError(`id of register must make a key of at most ${maxKeyBytes} bytes, not ${byteLength(key)}`);
+    const place = { service: this.name, id, key };
     return Registration.open(this.#context, place, { address, metadata, weight }, { signal });
   }
 
@@ -159,7 +165,8 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
    * goes to the conclave's `onWarning`, and the next is called all the same.
    */
   subscribe(callbacks: InstanceCallbacks): Disposable {
-    if (callbacks === undefined) throw wrongType("callbacks of subscribe", callbacks, "an object");
+    if (typeof callbacks !== "object" || callbacks === null)
+      throw wrongType("callbacks of subscribe", callbacks, "an object");
     checkOptions("subscribe", callbacks, ["started", "changed", "stopped"]);
     for (const [name, callback] of Object.entries(callbacks))
       if (callback !== undefined) checkFunction(`${name} of subscribe`, callback);
