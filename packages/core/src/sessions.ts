@@ -1,5 +1,5 @@
 import type { WaitOptions } from "./context.ts";
-import { inWords, isCoordinationError } from "./errors.ts";
+import { CoordinationError, inWords, isCoordinationError } from "./errors.ts";
 import type { Backend } from "./ports/backend.ts";
 import { Session } from "./session.ts";
 import { isForNow, persistently } from "./settle.ts";
@@ -26,7 +26,10 @@ export class Sessions {
     this.#warn = warn;
   }
 
-  /** The live session; opens one if there is none. */
+  /**
+   * The live session; opens one if there is none. Rejects with `UNAVAILABLE` when the store does not answer, also when
+   * it may have granted a lease: nothing is on that yet, so trying again does no harm.
+   */
   async current(options: WaitOptions = {}): Promise<Session> {
     this.#closed.throwIfAborted();
     if (this.#current?.isAlive()) return this.#current;
@@ -54,7 +57,11 @@ export class Sessions {
   async #open(): Promise<Session> {
     const { clock } = this.#backend;
     const options = { ttlMs: this.#ttlMs, epoch: this.#epochs + 1, signal: this.#closed };
-    const session = await Session.open(this.#backend, options);
+    const session = await Session.open(this.#backend, options).catch((error: unknown) => {
+      // Of a grant whose answer was lost there may be a lease, on which there is nothing, and which will expire.
+      if (!isCoordinationError(error, "OUTCOME_UNKNOWN")) throw error;
+      throw new CoordinationError("UNAVAILABLE", "the store did not say whether it opened a session", { cause: error });
+    });
     this.#epochs = session.epoch;
     this.#current = session;
     if (this.#closed.aborted) {

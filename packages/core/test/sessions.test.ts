@@ -4,7 +4,7 @@ import { scoped, sleep } from "@conclave/core/backend";
 import { describe, expect, test } from "vitest";
 import type { Session } from "../src/session.ts";
 import { Sessions } from "../src/sessions.ts";
-import { failure, outcome, world } from "./kit.ts";
+import { failure, losingAnswers, outcome, world } from "./kit.ts";
 
 const ttlMs = 9_000;
 
@@ -54,6 +54,18 @@ describe("the sessions of a process", () => {
       client.reconnect();
     }
     expect(epochs).toEqual([1, 2, 3]);
+  });
+
+  test("are UNAVAILABLE, and safe to ask for again, when the answer to a grant is lost", async () => {
+    const { backend } = await world();
+    backend.fault = losingAnswers(({ name }) => name === "grant");
+    await using conclave = await connect(backend);
+    const first = await conclave
+      .mutex("a")
+      .acquire()
+      .catch((error: unknown) => error);
+    expect(first).toMatchObject({ code: "UNAVAILABLE", cause: { code: "OUTCOME_UNKNOWN" } });
+    expect((await conclave.mutex("a").acquire()).isHeld()).toBe(true);
   });
 
   test("are not opened anew after a loss while nothing is kept", async () => {
