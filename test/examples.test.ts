@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { runNode } from "./harness/child.ts";
 
 const folder = new URL("../examples/", import.meta.url);
-const names = readdirSync(folder).filter((name) => name.endsWith(".ts") && name !== "demo.ts");
+const names = readdirSync(folder).filter((name) => name.endsWith(".ts"));
 
 test.each(names)("examples/%s runs on memory, checks itself, and ends by itself", { timeout: 20_000 }, async (name) => {
   await using child = runNode(new URL(name, folder));

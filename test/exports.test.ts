@@ -14,7 +14,7 @@ const entries = readdirSync(packages).flatMap((folder) => {
 
 test("what the packages export is what was agreed on", async () => {
   const exported = entries.map(({ name, source }) => [name, ...namesIn(source).sort()].join("\n  "));
-  const message = "if the change is meant: npm test -- exports -u, and say so in the changelog";
+  const message = "if the change is meant: npm test -- exports -u, and say so in the commit";
   await expect(`${exported.join("\n\n")}\n`, message).toMatchFileSnapshot("exports.txt");
 });
 
