@@ -1,22 +1,33 @@
 import { randomInt } from "node:crypto";
-import { createServer } from "node:net";
+import { once } from "node:events";
+import { createServer, type Server } from "node:net";
+
+const [first, count] = [12_000, 20_000];
+let next = randomInt(count);
 
 /**
- * A loopback port that nobody listens on. It lies below the range from which systems take the ports of outgoing
- * connections, so that a server which is down for a moment finds its port free when it comes back.
+ * Has a server listen on a loopback port that was not given out before in a long while: who still calls a server that is
+ * gone must not find another one there. Ports lie below the range from which systems take those of outgoing connections,
+ * so that a server which is down for a moment finds its port free when it comes back.
  */
-export async function freePort(): Promise<number> {
-  for (let tries = 0; tries < 100; tries++) {
-    const port = randomInt(12_000, 32_000);
-    if (await isFree(port)) return port;
+export async function listenAnywhere(server: Server): Promise<number> {
+  for (let tries = 1; ; tries++) {
+    const port = first + (next++ % count);
+    try {
+      server.listen(port, "127.0.0.1");
+      await once(server, "listening");
+      return port;
+    } catch (error) {
+      if (tries === 100) throw error;
+    }
   }
-  throw new Error("found no free loopback port");
 }
 
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = createServer();
-    probe.once("error", () => resolve(false));
-    probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
-  });
+/** A port as `listenAnywhere` finds them, on which nobody listens. */
+export async function freePort(): Promise<number> {
+  const probe = createServer();
+  const port = await listenAnywhere(probe);
+  probe.close();
+  await once(probe, "close");
+  return port;
 }

@@ -1,6 +1,7 @@
 import { once } from "node:events";
-import { type AddressInfo, createConnection, createServer, type Server, type Socket } from "node:net";
+import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { type Frame, FrameReader, opensHttp2 } from "./http2-frames.ts";
+import { listenAnywhere } from "./ports.ts";
 
 /** A hop on the way to a server that fails on demand. Faults hold for open and new connections until `heal`. */
 export interface TcpProxy extends AsyncDisposable {
@@ -87,9 +88,12 @@ class Hop implements TcpProxy {
       this.links.add(new Link(this, client));
     });
     this.#server = server;
-    server.listen(this.port, "127.0.0.1");
-    await once(server, "listening");
-    this.port = (server.address() as AddressInfo).port;
+    if (this.port === 0) {
+      this.port = await listenAnywhere(server);
+    } else {
+      server.listen(this.port, "127.0.0.1");
+      await once(server, "listening");
+    }
   }
 
   cut(): void {
