@@ -66,7 +66,7 @@ export function isTimeUp(error: unknown): boolean {
 
 /** Whether TLS failed because one side does not trust the other; only a person can mend that. */
 export function isUntrusted(error: unknown): boolean {
-  return hasDetails(error, /^No connection established.*(certificate|altnames|self.signed|alert)/is);
+  return hasDetails(error, /^No connection established\. Last error: .*(certificate|altnames|self.signed|alert)/is);
 }
 
 /** Whether another attempt, here or elsewhere, may end better. */
