@@ -62,7 +62,7 @@ export class WatchLane {
     else void this.#reopen();
   }
 
-  /** Forgets a watch, here and on the server. */
+  /** Forgets a watch, here and on the server; every watch that ends comes by here. */
   remove(subscription: Subscription): void {
     if (!this.#subscriptions.delete(subscription)) return;
     const generation = this.#generation;
@@ -183,7 +183,6 @@ export class WatchLane {
       this.#drop(generation, new Error(reason), { ofMember: false });
       return;
     }
-    this.#subscriptions.delete(subscription);
     const code = denied || maybeStale ? "DENIED" : "UNAVAILABLE";
     subscription.fail(new CoordinationError(code, `etcd refused the watch: ${reason || "no reason given"}`));
   }
@@ -201,9 +200,7 @@ export class WatchLane {
   }
 
   #failAll(error: unknown): void {
-    const failed = [...this.#subscriptions];
-    this.#subscriptions.clear();
-    for (const subscription of failed) subscription.fail(error);
+    for (const subscription of [...this.#subscriptions]) subscription.fail(error);
   }
 
   /** A dead connection, or a server that stands still, says nothing: so silence is broken by asking. */

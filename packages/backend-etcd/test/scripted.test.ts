@@ -260,6 +260,35 @@ describe("a watch stream", () => {
   });
 });
 
+describe("the stream of a slow reader", () => {
+  it("is closed when the server refuses the only watch on it", async () => {
+    const ended: number[] = [];
+    let left = false;
+    await using server = await startFakeEtcd({
+      watch(stream, nth) {
+        stream.on("cancelled", () => ended.push(nth));
+        stream.on("data", ({ create_request, cancel_request }) => {
+          left ||= Boolean(cancel_request);
+          if (!create_request) return;
+          const canceled = nth > 1;
+          const cancel_reason = canceled ? "not any more" : "";
+          stream.write({ header: header(10), watch_id: "0", created: true, canceled, cancel_reason });
+          if (canceled) return;
+          stream.write(events("0", ...Array.from({ length: 3_000 }, (_, index) => 11 + index)));
+          stream.write(events("0", 4_000));
+        });
+      },
+    });
+    await using backend = await connectTo(server.endpoint);
+    const watch = await backend.watches.watch({ prefix: "k/" });
+    await eventually(() => left);
+    const reading = new Reading(watch);
+    await reading.done;
+    expect(reading.failure).toMatchObject({ code: "UNAVAILABLE" });
+    await eventually(() => expect(ended).toEqual([2]));
+  });
+});
+
 describe("a keep-alive stream", () => {
   it("that ends well after every answer costs no renewal", async () => {
     let streams = 0;
