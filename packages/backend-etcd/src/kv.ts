@@ -56,28 +56,38 @@ export class EtcdKv implements KV {
     return kvs[0] && decodeEntry(kvs[0]);
   }
 
-  async list(prefix: string, options: ListOptions = {}): Promise<Listing> {
-    const deadlineMs = this.#clock.monotonicMs() + (options.timeoutMs ?? this.#callTimeoutMs);
-    const call = (): CallOptions => ({
-      signal: options.signal,
-      timeoutMs: Math.max(1, deadlineMs - this.#clock.monotonicMs()),
-    });
+  list(prefix: string, options: ListOptions = {}): Promise<Listing> {
+    return this.#inSteps(options, true, (call) => this.#list(prefix, options, call));
+  }
+
+  commit<const T extends Txn>(txn: T, options: CallOptions = {}): Promise<Commit<T>> {
+    return this.#inSteps(options, !writes(txn), (call) => this.#commit(txn, call));
+  }
+
+  /** Makes several calls within one deadline, all of them again if their revision is compacted meanwhile. */
+  async #inSteps<T>(
+    options: CallOptions,
+    mayRepeat: boolean,
+    work: (call: () => CallOptions) => Promise<T>,
+  ): Promise<T> {
+    const { signal, timeoutMs = this.#callTimeoutMs } = options;
+    const deadlineMs = this.#clock.monotonicMs() + timeoutMs;
+    const call = () => ({ signal, timeoutMs: Math.max(1, deadlineMs - this.#clock.monotonicMs()) });
     for (;;) {
       try {
-        return await this.#list(prefix, options, call);
+        return await work(call);
       } catch (error) {
-        // The revision of the first page was compacted before the last one was read: start over at a newer one.
-        if (!isCompacted(error) || this.#clock.monotonicMs() >= deadlineMs) throw error;
+        if (!mayRepeat || !isCompacted(error) || this.#clock.monotonicMs() >= deadlineMs) throw error;
       }
     }
   }
 
-  async commit<const T extends Txn>(txn: T, options?: CallOptions): Promise<Commit<T>> {
-    const reply = await this.#send(encodeTxn(txn), writes(txn) ? "write" : "read", options);
+  async #commit<const T extends Txn>(txn: T, call: () => CallOptions): Promise<Commit<T>> {
+    const reply = await this.#send(encodeTxn(txn), writes(txn) ? "write" : "read", call());
     const { commit, cut } = decodeTxn(txn, reply, this.#note(reply.header));
     for (const { index, decoded } of cut) {
       const selection = (reply.succeeded ? txn.then : (txn.else ?? []))[index] as Selection & { list: string };
-      const listing = await this.#mend(selection.list, selection, decoded, options).catch((error: unknown) => {
+      const listing = await this.#mend(selection.list, selection, decoded, call()).catch((error: unknown) => {
         // A write that was done must not look undone because of what only orders entries of one revision.
         if (writes(txn)) return decoded.listing;
         throw error;

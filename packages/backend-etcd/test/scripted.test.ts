@@ -456,6 +456,52 @@ describe("a listing", () => {
   });
 });
 
+describe("a transaction whose list cuts through what one revision made", () => {
+  const kvs = ["k/b", "k/a"].map((key) => putEvent(key, 7).kv);
+  const list = { list: "k/", order: "oldest", limit: 1 } as const;
+  const response_range = { kvs, more: true };
+  const compacted = new Refusal(11, "etcdserver: mvcc: required revision has been compacted");
+
+  it("keeps its deadline, however many of its lists are read again", async () => {
+    await using server = await startFakeEtcd({
+      kv: {
+        Txn: () => ({
+          header: header(8),
+          succeeded: true,
+          responses: [{ response_put: {} }, ...Array.from({ length: 3 }, () => ({ response_range }))],
+        }),
+        Range: () => new Promise(() => {}),
+      },
+    });
+    await using backend = await connectTo(server.endpoint);
+    const commit = await timed(backend.kv.commit({ then: [put("x"), list, list, list] }, { timeoutMs: 400 }));
+    expect(commit.value.succeeded).toBe(true);
+    expect(commit.tookMs).toBeLessThan(750);
+  });
+
+  it("starts over when that is compacted before it is read again, unless it has written", async () => {
+    let [txns, ranges] = [0, 0];
+    await using server = await startFakeEtcd({
+      kv: {
+        Txn: ({ success }: { success: unknown[] }) => ({
+          header: header(8 + ++txns),
+          succeeded: true,
+          responses: success.length > 1 ? [{ response_put: {} }, { response_range }] : [{ response_range }],
+        }),
+        Range() {
+          if (++ranges !== 2) throw compacted;
+          return { header: header(20), kvs };
+        },
+      },
+    });
+    await using backend = await connectTo(server.endpoint);
+    const read = await backend.kv.commit({ then: [list] });
+    expect(read).toMatchObject({ revision: 10n, results: [{ revision: 10n, entries: [{ key: "k/a" }] }] });
+    expect((await backend.kv.commit({ then: [put("x"), list] })).succeeded).toBe(true);
+    expect([txns, ranges]).toEqual([3, 3]);
+  });
+});
+
 describe("a server's version", () => {
   it("older than 3.4 is UNSUPPORTED", async () => {
     await using server = await startFakeEtcd({ version: "3.3.27" });
