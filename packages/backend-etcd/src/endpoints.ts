@@ -151,7 +151,7 @@ export class Endpoints {
 
   async #connect({ endpoint }: Member, plan: Rpc, leftMs: number): Promise<void> {
     // Turning to another does not end the attempt to connect to this one.
-    const timeoutMs = this.#members.length === 1 ? leftMs : Math.min(leftMs, connectPatienceMs);
+    const timeoutMs = this.#members.length === 1 ? leftMs : Math.min(this.#share(leftMs), connectPatienceMs);
     if (!(await endpoint.settled(plan, timeoutMs))) throw noConnection(endpoint.url, timeoutMs);
   }
 

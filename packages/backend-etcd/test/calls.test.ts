@@ -239,6 +239,16 @@ describe.each(etcdServers())("a call to $version", (server) => {
     await silent.stop();
   });
 
+  it("with little time leaves some of it for the next member when it cannot connect to the first", async () => {
+    await using silent = await startProxy(server.endpoint);
+    silent.blackHole();
+    const { systemClock } = await import("@conclave/core/backend");
+    const clock = { ...systemClock, random: () => 0 };
+    const connector = etcd({ endpoints: [silent.url, server.endpoint], clock });
+    await using backend = await connector.connect({ timeoutMs: 1_000 });
+    expect((await backend.kv.commit({ then: [put(`${corner()}key`)] })).succeeded).toBe(true);
+  });
+
   it("warns once, and through the callback alone, of a server with known bugs", async () => {
     const warnings: string[] = [];
     await using _backend = await etcd({ endpoints: [server.endpoint] }).connect({
