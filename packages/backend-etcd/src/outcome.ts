@@ -1,4 +1,4 @@
-import { CoordinationError, type ErrorCode } from "@conclave/core/backend";
+import { CoordinationError, type ErrorCode, isCoordinationError } from "@conclave/core/backend";
 
 /**
  * What a call does to the store: a read may be repeated anywhere; a repeatable write names its own identity, so that
@@ -69,9 +69,10 @@ export function isUntrusted(error: unknown): boolean {
   return hasDetails(error, /^No connection established\. Last error: .*(certificate|altnames|self.signed|alert)/is);
 }
 
-/** Whether another attempt, here or elsewhere, may end better. */
+/** Whether another attempt, here or elsewhere, may end better: so a login that got no answer, like any call. */
 export function isPassing(error: unknown): boolean {
-  return isGrpcFailure(error) && (isUnsent(error) || definiteCode(error) === undefined);
+  if (!isGrpcFailure(error)) return isCoordinationError(error, "UNAVAILABLE");
+  return isUnsent(error) || definiteCode(error) === undefined;
 }
 
 /** What the server decided, with nothing applied; undefined when the failure says nothing about that. */

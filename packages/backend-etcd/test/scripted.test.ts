@@ -380,6 +380,24 @@ describe("a login", () => {
     expect(logins).toBe(2);
   });
 
+  it("that got no answer is asked for again while the call has time", async () => {
+    let logins = 0;
+    await using server = await startFakeEtcd({
+      auth: {
+        Authenticate: () => (++logins === 2 ? new Promise(() => {}) : { header: header(), token: `token ${logins}` }),
+      },
+      kv: {
+        Range(_request, token) {
+          if (token === "token 1") throw new Refusal(16, "etcdserver: invalid auth token");
+          return { header: header(5), kvs: [] };
+        },
+      },
+    });
+    await using backend = await connectTo(server.endpoint, { ...account, callTimeoutMs: 300 });
+    expect(await backend.kv.get("k", { timeoutMs: 5_000 })).toBeUndefined();
+    expect(logins).toBe(3);
+  });
+
   it("that stays refused is DENIED, not asked for ever", async () => {
     let logins = 0;
     await using server = await startFakeEtcd({
