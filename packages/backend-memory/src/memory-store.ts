@@ -13,6 +13,7 @@ import { seededRandom } from "./seeded-random.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 import { weak } from "./weak.ts";
 
+/** What kind of memory store to make. A misspelt option is a `TypeError`. */
 export interface MemoryStoreOptions {
   /** The time the store and its clients live by; the system's when absent. */
   readonly clock?: Clock | undefined;
@@ -31,6 +32,7 @@ export interface MemoryStoreOptions {
  * test has as many processes as it likes.
  */
 export class MemoryStore implements Connector {
+  /** The time that the store and all its clients live by. */
   readonly clock: Clock;
   readonly #ledger: Ledger;
 
@@ -43,18 +45,22 @@ export class MemoryStore implements Connector {
     this.#ledger = new Ledger(clock, mode === "weak" ? weak(seededRandom(~seed)) : strong);
   }
 
-  /** A store on a clock of its own that moves only with `advance`. */
+  /** A store on a clock of its own, a `VirtualClock` that moves only with `advance`. */
   static virtual(options: Omit<MemoryStoreOptions, "clock"> = {}): MemoryStore {
     return new MemoryStore({ ...options, clock: new VirtualClock({ seed: options.seed }) });
   }
 
+  /** Another client, at once: there is no server that could be away. Rejects with `signal.reason` if that has aborted. */
   async connect(options?: ConnectorOptions): Promise<MemoryBackend> {
     checkOptions("connect", options, ["signal", "timeoutMs", "onWarning"]);
     options?.signal?.throwIfAborted();
     return openClient(this.#ledger);
   }
 
-  /** Lets time pass for the store and all its clients; only with a virtual clock. See {@link VirtualClock.advance}. */
+  /**
+   * Lets so many milliseconds pass for the store and all its clients; see {@link VirtualClock.advance}. Rejects with
+   * `TypeError` unless the store's clock is a virtual one.
+   */
   async advance(ms: number): Promise<void> {
     if (!(this.clock instanceof VirtualClock)) {
       throw new TypeError("advance needs a virtual clock: make the store with MemoryStore.virtual()");
@@ -63,7 +69,10 @@ export class MemoryStore implements Connector {
   }
 }
 
-/** A connector to a new memory store. Connect to it several times for several clients of that store. */
+/**
+ * A new memory store, as a connector: the same as `new MemoryStore(options)`. Connect to it several times for several
+ * clients of that store; to another `memory()` for a store of its own.
+ */
 export function memory(options?: MemoryStoreOptions): MemoryStore {
   return new MemoryStore(options);
 }

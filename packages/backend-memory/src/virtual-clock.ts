@@ -2,6 +2,7 @@ import { type Clock, outOfRange } from "@conclave/core/backend";
 import { seededRandom } from "./seeded-random.ts";
 import { settled } from "./turns.ts";
 
+/** How a virtual clock starts. */
 export interface VirtualClockOptions {
   /** Decides `random()` and `id()`; 1 when absent. */
   readonly seed?: number | undefined;
@@ -77,14 +78,16 @@ export class VirtualClock implements Clock {
     return this.#timers.length;
   }
 
-  /** Moves the wall hand alone, forwards or back, as an operator or a time server does. */
+  /** Moves the wall hand alone by so many milliseconds, forwards or back, as an operator or a time server does. */
   stepWall(ms: number): void {
     this.#wallOffsetMs += ms;
   }
 
   /**
-   * Lets this much time pass. Every timer that comes due fires at its own moment, in order, and the program does all it
+   * Lets so many milliseconds pass, 0 or more. Every timer that comes due fires at its own moment, in order, and the program does all it
    * can do before the next one fires and before the promise resolves. Calls made together run one after the other.
+   * What a timer's callback throws rejects it. What the program does apart from this clock, with files or sockets, is
+   * not waited for.
    */
   advance(ms: number): Promise<void> {
     if (!(ms >= 0 && ms < Number.POSITIVE_INFINITY)) {

@@ -8,6 +8,7 @@ export type RoundTrips = Readonly<Partial<Record<CallKind, number>>>;
 export interface CountingBackend extends Backend {
   /** The calls since the start, or since the last reset. */
   snapshot(): RoundTrips;
+  /** Counts from nothing again. */
   reset(): void;
 }
 

@@ -9,6 +9,7 @@ import {
 import { type Call, type Interceptor, intercepted } from "./intercepted.ts";
 import { seededRandom } from "./seeds.ts";
 
+/** How bad it is to be. */
 export interface JitterOptions {
   /** The longest ordinary delay before a call and before its answer, in milliseconds of the backend's clock; 10 when absent. */
   readonly delayMs?: number | undefined;

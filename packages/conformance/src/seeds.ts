@@ -1,6 +1,6 @@
 /**
  * The seeds that a test under seeded chance runs through: as many as it asks for, or as the environment variable
- * `CONFORMANCE_SEEDS` says when that is more.
+ * `CONFORMANCE_SEEDS` says when that is more. Throws `RangeError` when that is no whole number.
  */
 export function faultSeeds(atLeast: number): readonly number[] {
   const asked = Number(process.env["CONFORMANCE_SEEDS"] ?? 0);

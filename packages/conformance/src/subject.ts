@@ -9,6 +9,7 @@ export interface Subject extends AsyncDisposable {
    * one that `connect` returned.
    */
   kill(backend: Backend): Promise<void>;
+  /** What the suite may expect of the store, and holds it to. */
   readonly timing: Timing;
 }
 

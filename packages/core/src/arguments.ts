@@ -17,15 +17,17 @@ function kindOf(value: unknown): string {
   return `a ${typeof value}`;
 }
 
+/** The error for an argument of a wrong type; names it, what was given (in short) and what is allowed. */
 export function wrongType(argument: string, value: unknown, allowed: string): TypeError {
   return new TypeError(`${argument} must be ${allowed}, not ${given(value)}`);
 }
 
+/** The error for an argument of the right type that is not allowed; in the same words. */
 export function outOfRange(argument: string, value: unknown, allowed: string): RangeError {
   return new RangeError(`${argument} must be ${allowed}, not ${given(value)}`);
 }
 
-/** A string that every store can hold. */
+/** A string that every store can hold: well-formed Unicode without NUL. Throws `TypeError` or `RangeError`. */
 export function checkText(argument: string, value: unknown): asserts value is string {
   if (typeof value !== "string") throw wrongType(argument, value, "a string");
   if (!value.isWellFormed()) throw outOfRange(argument, value, "well-formed Unicode, without lone surrogates");
@@ -45,17 +47,22 @@ export function checkName(argument: string, value: unknown): asserts value is st
   if (value === "") throw outOfRange(argument, value, "a name of at least one character");
 }
 
+/** Something to call. */
 export function checkFunction(argument: string, value: unknown): void {
   if (typeof value !== "function") throw wrongType(argument, value, "a function");
 }
 
+/** A duration in milliseconds, more than 0; by default at most what a timer can wait, 2^31 - 1. Throws if not. */
 export function checkMs(argument: string, value: unknown, mostMs: number = 2 ** 31 - 1): asserts value is number {
   if (typeof value !== "number") throw wrongType(argument, value, "a number of milliseconds");
   if (!(value > 0 && value <= mostMs))
     throw outOfRange(argument, value, `more than 0 and at most ${mostMs} milliseconds`);
 }
 
-/** An options object with only the named options; a misspelt one must not silently do nothing. */
+/**
+ * An options object with only the named options, or undefined; a misspelt one must not silently do nothing. Throws if not,
+ * and if its `signal` or `timeoutMs` is none.
+ */
 export function checkOptions(call: string, options: unknown, allowed: readonly string[]): void {
   if (options === undefined) return;
   if (typeof options !== "object" || options === null) throw wrongType(`the options of ${call}`, options, "an object");

@@ -1,8 +1,10 @@
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 
+/** The value of an entry that was read with `keysOnly`. */
 export const noBytes: Uint8Array = new Uint8Array(0);
 
+/** UTF-8 bytes of text. */
 export function encode(text: string): Uint8Array {
   return encoder.encode(text);
 }

@@ -11,15 +11,19 @@ import { scoped } from "./scoped.ts";
 import type { Session } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 
+/** How a process takes part. `signal` and `timeoutMs` are for connecting alone, and end nothing afterwards. */
 export interface ConnectOptions extends CallOptions {
   /**
-   * Everything is kept below it; programs that coordinate use the same one. Names of namespaces are paths: do not use
-   * one that begins with another and a "/".
+   * Everything is kept below it, raw prefixes too; programs that coordinate use the same one. At most 200 bytes; none by
+   * default. Names of namespaces are paths: do not use one that begins with another and a "/".
    */
   readonly namespace?: string | undefined;
-  /** Time to live of the session in milliseconds, 10,000 by default: how long what a dead process held stays held. */
+  /**
+   * Time to live of the session in milliseconds, 10,000 by default: how long what a dead process held stays held. The
+   * store may grant more (etcd grants whole seconds, and at least about two), and never less.
+   */
   readonly ttlMs?: number | undefined;
-  /** What this process calls itself in the keys it holds, for people; nothing by default. */
+  /** What this process calls itself in the keys it holds, for people who look at a queue; "" by default. */
   readonly owner?: string | undefined;
   /** Told what an operator should know, in a sentence. Nothing is ever printed; what it throws is ignored. */
   readonly onWarning?: ((warning: string) => void) | undefined;
@@ -27,8 +31,11 @@ export interface ConnectOptions extends CallOptions {
 
 /**
  * Connects a process to a store. A connector's client is closed with the conclave; a backend you opened yourself stays
- * yours. Rejects with `UNAVAILABLE` when the store cannot be reached within the connect deadline, and with `DENIED` for
- * wrong credentials.
+ * yours. No lease is taken yet: the session opens when something first needs it.
+ *
+ * Rejects with `UNAVAILABLE` when the store cannot be reached within the connect deadline, `DENIED` for wrong
+ * credentials, `UNSUPPORTED` for a server too old, `signal.reason` when that aborts, and `TypeError` or `RangeError` for
+ * options that cannot be meant.
  */
 export async function connect(store: Connector | Backend, options: ConnectOptions = {}): Promise<Conclave> {
   checkOptions("connect", options, ["namespace", "ttlMs", "owner", "onWarning", "signal", "timeoutMs"]);
@@ -62,7 +69,10 @@ function checkNamespace(namespace: unknown): void {
     throw new RangeError(`namespace must be at most ${maxNamespaceBytes} bytes of UTF-8, not ${bytes}`);
 }
 
-/** One process's access to everything that its namespace coordinates. Made by `connect`; close it when done. */
+/**
+ * One process's access to everything that its namespace coordinates. Made by `connect`, which is not `new`; close it when
+ * done. It outlives outages and lost sessions: what was held is then lost, and what is asked for afterwards works again.
+ */
 export class Conclave implements AsyncDisposable {
   readonly #context: Context;
   readonly #sessions: Sessions;
@@ -70,6 +80,7 @@ export class Conclave implements AsyncDisposable {
   readonly #owned: Backend | undefined;
   #closing: Promise<void> | undefined;
 
+  /** For `connect`. */
   constructor(
     backend: Backend,
     options: {
@@ -100,34 +111,43 @@ export class Conclave implements AsyncDisposable {
     return this.#context.backend;
   }
 
+  /** Keys and values of the namespace: `backend.kv`. */
   get kv(): KV {
     return this.#context.backend.kv;
   }
 
-  /** The session that holds everything here; opened when something first needs it, and again after a loss. */
+  /**
+   * The session that holds everything here; opened when something first needs it, and again after a loss. Put a key on
+   * its `lease`, and the key goes when this process dies. Rejects with `signal.reason`, with `UNAVAILABLE` when there is
+   * none and the store does not answer, with `CLOSED` after `close`.
+   */
   async session(options: WaitOptions = {}): Promise<Session> {
     checkOptions("session", options, ["signal"]);
     return this.#sessions.current(options);
   }
 
-  /** A fair lock. */
+  /**
+   * A fair lock. Does no I/O, as `election` and `service`: name it as often as you like. Throws `TypeError` or
+   * `RangeError` for a name that cannot be one.
+   */
   mutex(name: Name): Mutex {
     return new Mutex(this.#context, name);
   }
 
-  /** An election of one leader. */
+  /** An election of one leader. Throws as `mutex`. */
   election(name: Name): Election {
     return new Election(this.#context, name);
   }
 
-  /** A service in the directory; its name may be a path. */
+  /** A service in the directory; its name may be a path, `payments/eu`. Throws as `mutex`. */
   service(name: Name): Service {
     return new Service(this.#context, name);
   }
 
   /**
    * Ends everything: waits reject with `CLOSED`, what is held is lost and, since the session's lease is revoked, free
-   * for others at once. Bounded, never rejects for a store that is away; closing twice is fine.
+   * for others at once. Never rejects for a store that is away, and waits for one a few seconds at most; what was
+   * held is then free when its lease ends. Closing twice is fine.
    */
   close(): Promise<void> {
     this.#closing ??= (async () => {

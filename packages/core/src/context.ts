@@ -3,7 +3,7 @@ import { byteLength } from "./bytes.ts";
 import type { Backend, Limits } from "./ports/backend.ts";
 import type { Sessions } from "./sessions.ts";
 
-/** What every wait takes. */
+/** What every wait takes. It lasts until it succeeds, this process's session ends, or the signal aborts. */
 export interface WaitOptions {
   /** Ends the wait, which then rejects at once with `signal.reason`; a deadline is `AbortSignal.timeout(ms)`. */
   readonly signal?: AbortSignal | undefined;
@@ -21,8 +21,9 @@ export interface Context {
 }
 
 /**
- * A name, or for sharing with other languages the raw prefix, ending in "/", under which all of them keep their keys
- * (with etcd's own tools, `/locks/` for `etcdctl lock /locks`).
+ * A name of at most 400 bytes, or for sharing with other languages the raw prefix, ending in "/", under which all of them
+ * keep their keys: with etcd's own tools, `/locks/` for `etcdctl lock /locks`. A conclave with a namespace puts that
+ * before the prefix too, so share through a conclave without one, or tell the others the whole prefix.
  */
 export type Name = string | { readonly prefix: string };
 

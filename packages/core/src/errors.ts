@@ -7,7 +7,7 @@
  * - `NOT_HELD` a hold, leadership or registration was used after it ended.
  * - `CLOSED` the backend, the session or the conclave was closed.
  * - `LIMIT` the store refused for want of room: a full disk, too many requests, a message too large.
- * - `CORRUPT` a value that cannot be what was written there.
+ * - `CORRUPT` a value that cannot be what was written there. No recipe gives it yet.
  * - `UNSUPPORTED` the server is too old for what was asked.
  * - `DENIED` wrong credentials, an untrusted certificate, or no permission.
  */
@@ -29,6 +29,7 @@ export type ErrorCode =
 export class CoordinationError extends Error {
   readonly code: ErrorCode;
 
+  /** For backends. `options.cause` is what the driver threw, if anything. */
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = "CoordinationError";

@@ -19,7 +19,8 @@ export type Guarded<T extends Txn> = Omit<T, "if"> & { readonly if: readonly Con
 /**
  * Something that is held: a lock, leadership. It is yours while `isHeld()` says so; `signal` aborts when it is lost
  * (not when you release it). Give `token` to whatever you write to outside the store, and have it refuse a smaller one:
- * no lease can stop a write that was already on its way.
+ * no lease can stop a write that was already on its way. While the store is away a hold stays held until its lease could
+ * end. A hold that was lost is never taken again: acquire anew.
  */
 export class Hold implements AsyncDisposable {
   /** Grows with every grant of the name: the creation revision of the key held. */
@@ -47,8 +48,9 @@ export class Hold implements AsyncDisposable {
   }
 
   /**
-   * Aborts when the hold is lost, before anyone else can have it; its reason says why. If somebody deletes the key by
-   * hand, it aborts with the session's next renewal, within a third of the time to live.
+   * Aborts when the hold is lost, before anyone else can have it; its reason says why: `LEASE_LOST`, `CLOSED` when the
+   * conclave was closed, and in a `run` the reason of the signal given to it. If somebody deletes the key by hand, it
+   * aborts after the session's next renewal, so within about a third of the time to live.
    */
   get signal(): AbortSignal {
     return this.#lost.signal;
@@ -59,14 +61,18 @@ export class Hold implements AsyncDisposable {
     return !this.#releasing && this.session.isAlive() && !this.#lost.signal.aborted;
   }
 
-  /** The transaction, applied only if this is still held when the store applies it: safe whatever the clocks say. */
+  /**
+   * The transaction, with a condition more: it is applied only if this is still held when the store applies it, whatever
+   * the clocks say. Commit it with the same conclave's `kv`; `succeeded` is then false when the hold is gone.
+   */
   guard<const T extends Txn>(txn: T): Guarded<T> {
     return { ...txn, if: [...(txn.if ?? []), { key: this.key, created: this.token }] };
   }
 
   /**
-   * Gives it up. Never rejects for a store that is away: the key is then deleted as soon as the store is back, and goes
-   * with the session at the latest. Releasing twice, or after a loss, is fine.
+   * Gives it up, in one round trip. Never rejects for a store that is away, and waits for one a few seconds at most: the
+   * key is then deleted as soon as the store is back, and goes with the session at the latest. Releasing twice, or after
+   * a loss, is fine.
    */
   release(): Promise<void> {
     this.#releasing ??= this.#release();

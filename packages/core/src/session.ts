@@ -24,6 +24,7 @@ export interface HeldKey {
 }
 
 export interface SessionOptions extends CallOptions {
+  /** Time to live to ask for, in milliseconds. */
   readonly ttlMs: number;
   /** Which of its owner's sessions this is, counted from 1. */
   readonly epoch?: number | undefined;
@@ -40,7 +41,9 @@ export interface SessionOptions extends CallOptions {
  * such interval.
  */
 export class Session implements AsyncDisposable {
+  /** Where everything held here hangs; keys of your own may too. It is the session's to renew and revoke. */
   readonly lease: Lease;
+  /** Which of its conclave's sessions this is, counted from 1; a larger one follows a loss. */
   readonly epoch: number;
   readonly #backend: Backend;
   readonly #ended = new AbortController();
@@ -85,7 +88,7 @@ export class Session implements AsyncDisposable {
     return !this.#ended.signal.aborted;
   }
 
-  /** For how long it stays alive if no further renewal succeeds; 0 or less once it cannot be relied on. */
+  /** For how many milliseconds it stays alive if no further renewal succeeds; 0 or less once it cannot be relied on. */
   remainingMs(): number {
     return this.#validMs - elapsedMs(this.#backend.clock, this.#renewedAt);
   }
@@ -137,7 +140,10 @@ export class Session implements AsyncDisposable {
     this.#cleanups.delete(key);
   }
 
-  /** Ends it and revokes the lease, so that all its keys go at once; bounded, and if the store is away they expire. */
+  /**
+   * Ends it and revokes the lease, so that all its keys go at once; if the store is away they expire. A conclave closes its
+   * session itself; close that instead.
+   */
   close(): Promise<void> {
     this.#closing ??= (async () => {
       const wasAlive = this.isAlive();

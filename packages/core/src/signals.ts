@@ -68,7 +68,7 @@ export function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefine
   });
 }
 
-/** Waits; rejects with `signal.reason` if that aborts first. */
+/** Waits so many milliseconds of the clock; rejects with `signal.reason` if that aborts first. */
 export function sleep(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
   return new Promise<void>((resolve, reject) => {
     signal?.throwIfAborted();

@@ -14,6 +14,7 @@ export class WatchFeed implements Watch {
   /** Called when the reader has taken everything. */
   drained: (() => void) | undefined;
 
+  /** `onEnd` is called once, when the watch ends in whatever way; `capacity` is a number of batches. */
   constructor(onEnd: () => void, capacity = 1_000) {
     this.#onEnd = onEnd;
     this.#capacity = capacity;
@@ -24,10 +25,12 @@ export class WatchFeed implements Watch {
     return this.#batches.length;
   }
 
+  /** Whether it was disposed, left by its reader, or failed; it then takes nothing more. */
   get ended(): boolean {
     return this.#ended;
   }
 
+  /** Gives the reader a batch, in the order of the calls. */
   push(batch: WatchBatch): void {
     if (this.#ended) return;
     if (this.#batches.length >= this.#capacity) this.#batches = [{ gap: true }];

@@ -93,6 +93,18 @@ describe("updating a registration", () => {
     expect([registration.signal.aborted, gone]).toEqual([false, []]);
   });
 
+  test("keeps what is not given, and takes away metadata that is given as undefined", async () => {
+    const { clock, conclave, neighbour } = await connected();
+    const registration = await conclave.service("a").register({ address: "a:1", metadata: { zone: "eu" }, weight: 2 });
+    const instances = await neighbour.service("a").instances();
+    await registration.update({ weight: 3 });
+    await clock.advance(0);
+    expect(instances.snapshot.instances).toMatchObject([{ address: "a:1", metadata: { zone: "eu" }, weight: 3 }]);
+    await registration.update({ metadata: undefined });
+    await clock.advance(0);
+    expect(instances.snapshot.instances).toMatchObject([{ address: "a:1", metadata: undefined, weight: 3 }]);
+  });
+
   test("that failed is not said later, and the next one is", async () => {
     const { clock, client, backend, conclave, neighbour } = await connected();
     const registration = await conclave.service("a").register({ address: "a:1", id: "x" });

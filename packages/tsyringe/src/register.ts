@@ -9,6 +9,7 @@ import {
 import type { DependencyContainer } from "tsyringe";
 import { BackendToken, ConclaveToken } from "./tokens.ts";
 
+/** The options of `connect`, and what to connect to. */
 export interface RegisterConclaveOptions extends ConnectOptions {
   /** What `connect` connects to: in production a connector such as `etcd({ … })`, in tests `memory()`. */
   readonly store: Connector | Backend;
@@ -16,6 +17,7 @@ export interface RegisterConclaveOptions extends ConnectOptions {
 
 /** A conclave in a container. Dispose it, or the container, to close the conclave. */
 export interface ConclaveRegistration extends AsyncDisposable {
+  /** What the container resolves `ConclaveToken` to; after disposal asking for it throws `CLOSED`. */
   readonly conclave: Conclave;
 }
 
@@ -28,7 +30,8 @@ const taken = new WeakSet<DependencyContainer>();
  * and leaves the container as it was.
  *
  * The conclave is closed when the registration or the container is disposed. What was injected then rejects with
- * `CLOSED`, and resolving more throws that. A container has one conclave at a time; for another, make a child container.
+ * `CLOSED`, and resolving more throws that. A container has one conclave at a time, and a second one is a `TypeError`; for
+ * another, make a child container.
  *
  * tsyringe itself refuses to load without a reflect polyfill: let the program's first import be `reflect-metadata`.
  */

@@ -1,7 +1,7 @@
 import type { Backend, Conclave, Election, Mutex, Name, Service } from "@conclave/core";
 import { type InjectionToken, inject, injectable } from "tsyringe";
 
-/** The `Conclave` that `registerConclave` connected. */
+/** The `Conclave` that `registerConclave` connected; its class resolves to the same. */
 export const ConclaveToken: InjectionToken<Conclave> = Symbol("Conclave");
 
 /** The conclave's namespace seen through the ports: `conclave.backend`. */
@@ -13,7 +13,8 @@ const services = new Map<string, InjectionToken<Service>>();
 
 /**
  * The token of a mutex, the same one for the same name. It needs no registration of its own: any container that finds a
- * conclave resolves it, and a test may register something else for it.
+ * conclave resolves it, and a test may register something else for it. A name that cannot be one throws when the token is
+ * resolved.
  *
  * Tokens are kept for as long as the program runs, so they are for names that are written in it. For a name made up as
  * it goes, one for each order, inject the conclave and call `conclave.mutex(name)`.

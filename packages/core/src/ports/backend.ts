@@ -5,6 +5,7 @@ import type { Watches } from "./watches.ts";
 
 /** One client of a store: what recipes stand on. A process usually has one. */
 export interface Backend extends AsyncDisposable {
+  /** What messages call it: "etcd", "memory". */
   readonly name: string;
   readonly kv: KV;
   readonly leases: Leases;
@@ -13,10 +14,16 @@ export interface Backend extends AsyncDisposable {
   readonly clock: Clock;
   readonly limits: Limits;
   readonly guarantees: Guarantees;
+  /** Ends the client: its watches, and calls after that, end with `CLOSED`. Its leases are left to expire. */
+  [Symbol.asyncDispose](): PromiseLike<void>;
 }
 
-/** How to become a client of a store. Each call makes another client, which its caller disposes. */
+/** How to become a client of a store: what `etcd({ … })` and `memory()` give, and `connect` takes. Does no I/O itself. */
 export interface Connector {
+  /**
+   * Makes another client, which its caller disposes. Rejects with `UNAVAILABLE` when the store does not answer within
+   * `timeoutMs`, `DENIED` for wrong credentials, `UNSUPPORTED` for a server too old, `signal.reason` when that aborts.
+   */
   connect(options?: ConnectorOptions): Promise<Backend>;
 }
 
@@ -25,15 +32,18 @@ export interface ConnectorOptions extends CallOptions {
   readonly onWarning?: ((warning: string) => void) | undefined;
 }
 
+/** What one backend takes; more is a `RangeError` before anything is sent. */
 export interface Limits {
   /** Conditions, and operations in a branch, of one transaction. */
   readonly maxOperations: number;
+  /** Of a key or prefix, in UTF-8. */
   readonly maxKeyBytes: number;
   readonly maxValueBytes: number;
+  /** Keys and values of `then`, together. */
   readonly maxTxnBytes: number;
-  /** What a shorter time to live is raised to. */
+  /** What a shorter time to live is raised to, in milliseconds. */
   readonly minTtlMs: number;
-  /** Above it a grant is refused. */
+  /** Above it, in milliseconds, a grant is refused. */
   readonly maxTtlMs: number;
 }
 
@@ -45,13 +55,16 @@ export const portableLimits: Omit<Limits, "minTtlMs" | "maxTtlMs"> = {
   maxTxnBytes: 512 * 1024,
 };
 
-/** What a store can promise, in numbers and words; `docs/guarantees.md` says how each was measured. */
+/**
+ * What a store can promise, in numbers and words; `docs/guarantees.md` compares them. The conformance suite holds a backend
+ * to the numbers that its subject's `timing` repeats.
+ */
 export interface Guarantees {
   /** Whether reads and writes are linearizable, and by virtue of what. */
   readonly consistency: string;
-  /** How long after its time to live a lease's keys may still be there, without a fault. */
+  /** How many milliseconds after its time to live a lease's keys may still be there, without a fault. */
   readonly expiryLagMs: number;
-  /** How late a watch may be, without a fault. */
+  /** How many milliseconds late a watch may be, without a fault. */
   readonly watchDelayMs: number;
   /** What a failover of the store may lose. */
   readonly failover: string;

@@ -20,11 +20,12 @@ export interface Instant {
   readonly wallMs: number;
 }
 
+/** Now, on both hands of the clock. */
 export function instant(clock: Clock): Instant {
   return { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() };
 }
 
-/** Milliseconds since an instant: the larger of what both hands say, since a suspended machine stops the first. */
+/** Milliseconds since an instant of the same clock: the larger of what both hands say, since a suspended machine stops the first. */
 export function elapsedMs(clock: Clock, since: Instant): number {
   return Math.max(clock.monotonicMs() - since.monotonicMs, clock.wallMs() - since.wallMs);
 }

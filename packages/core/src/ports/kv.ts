@@ -9,14 +9,19 @@ export type Revision = bigint;
  * races with it.
  */
 export interface CallOptions {
+  /** Gives the call up: see above. */
   readonly signal?: AbortSignal | undefined;
-  /** Deadline of this one call in milliseconds; the backend's own default when absent. */
+  /**
+   * Deadline of this one call in milliseconds; the backend's own default when absent. Past it a read rejects with
+   * `UNAVAILABLE`, and a write that was sent with `OUTCOME_UNKNOWN`.
+   */
   readonly timeoutMs?: number | undefined;
 }
 
 /** A key as the store holds it. */
 export interface Entry {
   readonly key: string;
+  /** Yours to change: no other reader sees it. Empty where `keysOnly` was asked for. */
   readonly value: Uint8Array;
   /** When this incarnation of the key was created. Deleting and re-creating the key gives it a new one. */
   readonly created: Revision;
@@ -30,6 +35,7 @@ export interface Entry {
 export interface Selection {
   /** By key bytes (the default), or by creation, oldest or newest first; either way, those of one revision go by key. */
   readonly order?: "key" | "oldest" | "newest" | undefined;
+  /** At most so many, 1 or more; all of them when absent. */
   readonly limit?: number | undefined;
   /** Only entries created at a smaller revision. */
   readonly createdBefore?: Revision | undefined;
@@ -41,7 +47,7 @@ export interface Selection {
 
 export interface ListOptions extends CallOptions, Selection {}
 
-/** One consistent cut of a prefix. */
+/** One consistent cut of a prefix: all of it as it was at one revision. */
 export interface Listing {
   readonly entries: readonly Entry[];
   /** The revision of the cut. */
@@ -60,7 +66,7 @@ export type Condition =
   | { readonly key: string; readonly modified: Revision }
   | { readonly prefix: string; readonly empty: true };
 
-/** Writes a key. Without a lease the key comes off the lease it was on. */
+/** Writes a key, on a lease that this client was granted. Without a lease the key comes off the lease it was on. */
 export interface Put {
   readonly put: string;
   readonly value: Uint8Array;
@@ -70,13 +76,17 @@ export interface Put {
 export interface Delete {
   readonly delete: string;
 }
+/** Reads a key; its result is the entry, or undefined. */
 export interface Get {
   readonly get: string;
 }
+/** Reads what is under a prefix, "" for everything; its result is a `Listing`. */
 export interface List extends Selection {
   readonly list: string;
 }
+/** What a transaction may do whether its conditions hold or not. */
 export type Read = Get | List;
+/** What a transaction may do when its conditions hold. */
 export type Operation = Put | Delete | Read;
 
 /**
@@ -86,8 +96,11 @@ export type Operation = Put | Delete | Read;
  * of the transaction's own writes, wherever they stand in `then`.
  */
 export interface Txn {
+  /** All must hold; with none, `then` is applied. */
   readonly if?: readonly Condition[] | undefined;
+  /** Done when every condition holds. */
   readonly then: readonly Operation[];
+  /** Read when one does not. */
   readonly else?: readonly Read[] | undefined;
 }
 
@@ -102,6 +115,7 @@ export type ResultOf<O> = O extends Put
         ? Listing
         : never;
 
+/** The results of a branch, one for each of its operations; none of a branch that is absent. */
 export type ResultsOf<Operations> = Operations extends readonly unknown[]
   ? { readonly [Index in keyof Operations]: ResultOf<Operations[Index]> }
   : readonly [];
@@ -117,15 +131,23 @@ interface Committed<Succeeded extends boolean, Operations> {
   readonly results: ResultsOf<Operations>;
 }
 
+/** What became of a transaction. That a condition failed is no error: it is `succeeded: false`. */
 export type Commit<T extends Txn = Txn> = Committed<true, T["then"]> | Committed<false, T["else"]>;
 
 /**
  * Keys and values. `get` and `list` are linearizable where the store can be, and on every store they never show a state
  * older than one that this client has seen: its own writes, its reads, its watches. A mutation ends as done, not done
  * (`UNAVAILABLE`), or `OUTCOME_UNKNOWN`; an adapter never repeats one that may have been applied.
+ *
+ * Every method rejects with `TypeError` or `RangeError` for arguments beyond `limits`, `signal.reason` when that aborts,
+ * `UNAVAILABLE` when the store does not answer by the deadline, `LIMIT` when it has no room, `DENIED` when it does not
+ * allow it, and `CLOSED` after the client was closed.
  */
 export interface KV {
+  /** The entry of a key; undefined when there is none. */
   get(key: string, options?: CallOptions): Promise<Entry | undefined>;
+  /** What is under a prefix, "" for everything, in one consistent cut however much it is. */
   list(prefix: string, options?: ListOptions): Promise<Listing>;
+  /** Decides and applies a transaction. Rejects also with `OUTCOME_UNKNOWN`, and with `LEASE_LOST` for a dead lease. */
   commit<const T extends Txn>(txn: T, options?: CallOptions): Promise<Commit<T>>;
 }

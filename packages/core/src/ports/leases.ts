@@ -1,11 +1,17 @@
 import type { CallOptions } from "./kv.ts";
 
+/** What a new lease is to be. */
 export interface GrantOptions extends CallOptions {
-  /** How long the lease lives without renewal. The store may grant more; it never grants less. */
+  /** How many milliseconds the lease lives without renewal. The store may grant more; it never grants less. */
   readonly ttlMs: number;
 }
 
+/** Where leases come from. */
 export interface Leases {
+  /**
+   * Grants a lease. Rejects as a commit does; of a grant whose outcome is unknown there may be a lease, which nobody
+   * renews, and which expires.
+   */
   grant(options: GrantOptions): Promise<Lease>;
 }
 
@@ -16,10 +22,10 @@ export interface Leases {
 export interface Lease {
   /** The store's own name for it; on etcd the lease id in lower-case hex. */
   readonly id: string;
-  /** What the store granted. */
+  /** What the store granted, in milliseconds. */
   readonly ttlMs: number;
   /** Renews once; the time to live now granted, in milliseconds. Rejects with `LEASE_LOST` if the store says it is gone. */
   keepAlive(options?: CallOptions): Promise<number>;
-  /** Ends it; ending one that is gone already is fine. */
+  /** Ends it, and its keys with it; ending one that is gone already is fine. Rejects as a commit does. */
   revoke(options?: CallOptions): Promise<void>;
 }

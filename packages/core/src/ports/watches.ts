@@ -1,10 +1,12 @@
 import type { CallOptions, Entry, Revision } from "./kv.ts";
 
+/** What to watch: one key, or all that is under a prefix ("" for everything). */
 export type WatchRange = { readonly key: string } | { readonly prefix: string };
 
-/** `entry` is the key's new state, with exact revisions, or undefined: at `modified` the key was absent. */
+/** What became of a key: `entry` is its new state, with exact revisions, or undefined when it is gone. */
 export interface Change {
   readonly key: string;
+  /** When it was written; of a key that is gone, a revision at which it was absent. */
   readonly modified: Revision;
   readonly entry: Entry | undefined;
 }
@@ -22,6 +24,7 @@ export type WatchBatch = { readonly revision: Revision; readonly changes: readon
  */
 export interface Watch extends AsyncIterable<WatchBatch>, AsyncDisposable {}
 
+/** How to hear of changes. */
 export interface Watches {
   /** Resolves once the watch is live: no later change is missed. `signal` ends the watch too, whenever it aborts. */
   watch(range: WatchRange, options?: CallOptions): Promise<Watch>;

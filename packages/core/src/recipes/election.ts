@@ -11,6 +11,7 @@ import type { CallOptions, Entry, Revision } from "../ports/kv.ts";
 import { isForNow, settle } from "../settle.ts";
 import { linkSignals, sleep } from "../signals.ts";
 
+/** How to be a candidate. */
 export interface CampaignOptions extends WaitOptions {
   /** What the candidate proclaims, for observers; by default the `owner` this process connected with. */
   readonly value?: string | undefined;
@@ -18,17 +19,20 @@ export interface CampaignOptions extends WaitOptions {
 
 /** Who leads, as observers see it. */
 export interface Leader {
+  /** What it last proclaimed. */
   readonly value: string;
-  /** Grows with every leadership. */
+  /** The token of its leadership; grows with every one. */
   readonly token: Revision;
+  /** Its key, as the conclave's own `kv` knows it. Deleting it deposes the leader. */
   readonly key: string;
 }
 
-/** Leadership, held until it is resigned or lost. */
+/** Leadership, held until it is resigned or lost; with `signal`, `isHeld`, `token` and `guard` as any hold. */
 export class Leadership extends Hold {
   /**
-   * Changes what observers see, in one round trip. Rejects with `NOT_HELD` when this leads no more, or with why
-   * leadership was lost when that happens meanwhile.
+   * Changes what observers see, in one round trip. Rejects with `NOT_HELD` when this leads no more, with why leadership
+   * was lost when that happens meanwhile, with `UNAVAILABLE` when the store does not answer and nothing was changed, and
+   * with `signal.reason`, after which the change may or may not have been made.
    */
   async proclaim(value: string, options: WaitOptions = {}): Promise<void> {
     checkContent("value", value);
@@ -45,7 +49,7 @@ export class Leadership extends Hold {
     throw reason;
   }
 
-  /** Gives it up; the next candidate leads. As `release`. */
+  /** Gives it up; the next candidate leads. The same as `release`. */
   resign(): Promise<void> {
     return this.release();
   }
@@ -54,7 +58,8 @@ export class Leadership extends Hold {
 /**
  * One leader among processes: the line of `line.ts`, in which the oldest candidate leads and every key's value is what
  * its candidate proclaims. That is the layout of `etcdctl elect` and of Go's `concurrency.Election`; unlike it, a
- * candidate's own key is read again after the wait, so nobody leads on a place that expired while it waited.
+ * candidate's own key is read again after the wait, so nobody leads on a place that expired while it waited. When the
+ * leader dies the next one leads at the end of its lease.
  */
 export class Election {
   readonly #context: Context;
@@ -69,7 +74,7 @@ export class Election {
     return this.#context.backend;
   }
 
-  /** Waits to be elected. Rejects as `Mutex.acquire` does. */
+  /** Waits to be elected, for as long as it takes. Rejects as `Mutex.acquire` does. */
   async campaign(options: CampaignOptions = {}): Promise<Leadership> {
     checkOptions("campaign", options, ["value", "signal"]);
     return this.#campaign(options);
@@ -83,7 +88,9 @@ export class Election {
    *   3. when `lead` ends while leading, resign, and give what it gave or threw;
    *   4. when leadership was lost, wait for `lead` to end, and go to 1.
    *
-   * Ends with `signal.reason` when that aborts, after `lead` ended.
+   * Outages and lost sessions only delay it. Rejects with what `lead` threw while leading, with `signal.reason` when that
+   * aborts and `CLOSED` when the conclave closes, both after `lead` ended, and with `DENIED` as the store says. What `lead`
+   * throws after leadership was lost goes to `onWarning`, unless it is the reason of the loss.
    */
   async run<T>(lead: (leadership: Leadership) => Promise<T> | T, options: CampaignOptions = {}): Promise<T> {
     checkFunction("lead of run", lead);
@@ -106,7 +113,7 @@ export class Election {
     }
   }
 
-  /** Who leads now, if anyone does. One round trip. */
+  /** Who leads now; undefined when nobody does. One round trip, and no session. Rejects as `kv.list` does. */
   async leader(options: CallOptions = {}): Promise<Leader | undefined> {
     checkOptions("leader", options, callOptions);
     const { entries } = await this.#backend.kv.list(this.#line.prefix, { ...options, order: "oldest", limit: 1 });
@@ -116,6 +123,10 @@ export class Election {
   /**
    * Who leads, and again whenever that or what they proclaim changes; undefined while nobody does. The newest wins: a
    * slow reader skips leaders, and never sees one that was not first in line. Needs no session.
+   *
+   * While the store is away it yields nothing, so the last leader seen may lead no more. Rejects with `UNAVAILABLE` when
+   * the store does not answer at the start, with `signal.reason`, with `CLOSED` when the conclave closes, and with `DENIED`
+   * as the store says. Leaving the loop ends it.
    */
   async *observe(options: WaitOptions = {}): AsyncGenerator<Leader | undefined, void, undefined> {
     checkOptions("observe", options, ["signal"]);

@@ -10,17 +10,22 @@ export type Json = string | number | boolean | null | readonly Json[] | { readon
 export interface Advertisement {
   /** Where clients reach it, as they need it: "10.0.0.7:8080", "https://…". */
   readonly address: string;
+  /** Whatever else clients should know. With the address and the rest at most about 512 KiB of JSON. */
   readonly metadata?: Json | undefined;
-  /** Its share of what a weighted pick gives, 1 by default; 0 takes no part. */
+  /** Its share of what a weighted pick gives, 0 or more and 1 by default; one of 0 is given by other picks only. */
   readonly weight?: number | undefined;
 }
 
 /** A registered instance of a service. */
 export interface Instance {
+  /** The service's name; in a recursive view the whole path. */
   readonly service: string;
+  /** Unique within its service. */
   readonly id: string;
+  /** As it was advertised; so are `metadata` and `weight`. */
   readonly address: string;
   readonly metadata: Json | undefined;
+  /** 1 when none was advertised. */
   readonly weight: number;
   /** When what it says was last written. */
   readonly modified: Revision;

@@ -6,18 +6,23 @@ import { type Instance, pathOf } from "./instance.ts";
 /**
  * How to choose among the instances of a service:
  *
- * - `round-robin` each in turn, by id;
- * - `random` any;
- * - `weighted` any, in proportion to its weight;
- * - `least-busy` the one with the fewest picks not yet disposed;
- * - `consistent-hash` for one key always the same one while it is there, and few keys move when instances come or go
- *   (rendezvous hashing: Thaler and Ravishankar, 1998);
- * - `sticky` for one key the one it got before, for as long as that is there.
+ * - `round-robin` each in turn, in the order of the snapshot;
+ * - `random` any, all with the same chance;
+ * - `weighted` any, with a chance in proportion to its weight; undefined when all weights are 0;
+ * - `least-busy` the one with the fewest picks of this view not yet disposed; of equals, each in turn;
+ * - `consistent-hash` for one key always the same one while it is there, in every process, and only the keys of instances
+ *   that come or go move (rendezvous hashing: Thaler and Ravishankar, "Using name-based mappings to increase hit rates",
+ *   IEEE/ACM Transactions on Networking, 1998);
+ * - `sticky` for one key the one that this view gave it before, for as long as that is there, and a random one at first.
+ *   It remembers the 10,000 keys last used.
+ *
+ * What a view remembers is its own: open one for a process and keep it, rather than one for each request.
  */
 export type Strategy = "round-robin" | "random" | "weighted" | "least-busy" | "consistent-hash" | "sticky";
 
 /** An instance that was picked; dispose it when done, so that `least-busy` knows. */
 export interface Picked extends Disposable {
+  /** What to talk to, as it was when it was picked. */
   readonly instance: Instance;
 }
 

@@ -16,13 +16,15 @@ const registered = new WeakMap<Context, Map<string, Registration>>();
  *   2. when a session is lost, put the key again on the next one's lease, which moves it in one step: if the old lease
  *      still lived, nobody saw the instance go;
  *   3. when the key vanished while the session lives, put it again;
- *   4. to deregister, delete the key if what we wrote is still there.
+ *   4. to deregister, delete the key if it is still on our lease.
  *
  * The last registration of an id wins: when it is registered again, here or by another process, this one ends with
- * `NOT_HELD`.
+ * `NOT_HELD`. An outage only delays 2 and 3; what the store refuses for good goes to the conclave's `onWarning`.
  */
 export class Registration implements AsyncDisposable {
+  /** The name of the service. */
   readonly service: string;
+  /** The instance's id: the one given, or the one made up for it. */
   readonly id: string;
   readonly #context: Context;
   readonly #key: string;
@@ -91,8 +93,11 @@ export class Registration implements AsyncDisposable {
   }
 
   /**
-   * Changes what the instance says; what is not given stays. Rejects with `NOT_HELD` after `deregister` and when the id
-   * was registered again.
+   * Changes what the instance says, in one round trip; what is not given stays, and `metadata: undefined` takes that away.
+   *
+   * Rejects with `NOT_HELD` after `deregister` and when the id was registered again, with `UNAVAILABLE` when the store does
+   * not answer and nothing was changed, with `signal.reason`, with `LEASE_LOST` when the session ends first, and with
+   * `CLOSED`. What it said before is what then is registered again, though until that happens the change may be seen.
    */
   async update(changes: Partial<Advertisement>, options: WaitOptions = {}): Promise<void> {
     checkOptions("update", changes, advertisementOptions);
@@ -113,7 +118,10 @@ export class Registration implements AsyncDisposable {
     }, options.signal);
   }
 
-  /** Takes the instance out of the directory. Never rejects for a store that is away; doing it twice is fine. */
+  /**
+   * Takes the instance out of the directory. Never rejects for a store that is away: it is then taken out as soon as the
+   * store is back, and goes with the session's lease at the latest. Doing it twice is fine.
+   */
   deregister(): Promise<void> {
     this.#kept?.[Symbol.dispose]();
     return this.#inTurn(async () => {

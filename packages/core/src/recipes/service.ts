@@ -16,13 +16,18 @@ import {
 import { type Picked, Picker, type Strategy } from "./pick.ts";
 import { Registration } from "./registration.ts";
 
+/** What to register: an address, and what else there is to say. `signal` gives the attempt up. */
 export interface RegisterOptions extends Advertisement, WaitOptions {
-  /** The instance's id, by default one that no other has. Registering an id again takes it over. */
+  /**
+   * The instance's id, by default one that no other has. Registering an id again takes it over; one of your own makes a
+   * restarted process replace what it was, rather than stand beside it until that lease ends.
+   */
   readonly id?: string | undefined;
 }
 
+/** Which instances to see. `signal` ends the view, whenever it aborts. */
 export interface InstancesOptions extends WaitOptions {
-  /** Also those of all services below this one in the directory. */
+  /** Also those of all services below this one in the directory; false by default. */
   readonly recursive?: boolean | undefined;
 }
 
@@ -30,14 +35,20 @@ export interface InstancesOptions extends WaitOptions {
 export interface Snapshot {
   /** Ordered by service, then by id. */
   readonly instances: readonly Instance[];
-  /** The store does not answer: these are the last that were known. */
+  /**
+   * The store does not answer, which is noticed within about eight seconds, or the view has ended: these are the last that
+   * were known.
+   */
   readonly stale: boolean;
 }
 
-/** What to do when an instance comes, says something new, or goes. */
+/** What to do when an instance comes, says something new, or goes. Each is called without being waited for. */
 export interface InstanceCallbacks {
+  /** It is there; also called at first for those that were there before. */
   started?(instance: Instance): void;
+  /** It says something else than `before`: its address, metadata or weight. */
   changed?(instance: Instance, before: Instance): void;
+  /** It is gone: deregistered, or its lease ended. Not called because the store is away. */
   stopped?(instance: Instance): void;
 }
 
@@ -45,7 +56,7 @@ export interface InstanceCallbacks {
  * A service in the directory. Its name is a path (`payments`, `payments/eu`), so that a sub-directory can be watched as
  * a whole. An instance is a key `service/<name>/<id>` on its process's lease, in the form of Go's `naming/endpoints`
  * package for etcd: it vanishes when the process dies, at the end of the lease. To share a registry with Go, give its
- * target as `{ prefix: "<target>/" }`.
+ * target as `{ prefix: "<target>/" }` to a conclave without a namespace.
  */
 export class Service {
   /** The service's name; of a raw prefix, the prefix without its last "/". */
@@ -75,6 +86,10 @@ export class Service {
   /**
    * Registers an instance, and keeps it registered until it is deregistered: over lost sessions too, without a moment's
    * absence if the next session opens before the lost one's lease ended. One round trip, once there is a session.
+   *
+   * Rejects with `signal.reason`, with `UNAVAILABLE` when the store does not answer, with `LEASE_LOST` when the session
+   * ends first, with `CLOSED`, and with `LIMIT` or `DENIED` as the store says; what may have been registered all the same is
+   * then taken away again.
    */
   async register(options: RegisterOptions): Promise<Registration> {
     checkAdvertisement("register", options, ["id", "signal"]);
@@ -89,7 +104,11 @@ export class Service {
     return Registration.open(this.#context, place, { address, metadata, weight }, { signal });
   }
 
-  /** A live view of the instances, current when it resolves. `signal` ends it. Needs no session. */
+  /**
+   * A live view of the instances, current when it resolves; dispose it when done. `signal` ends it. Needs no session.
+   * Rejects with `UNAVAILABLE` when the store does not answer, with `signal.reason`, `CLOSED`, or `DENIED` as the store
+   * says. After that an outage makes it stale, and does not end it.
+   */
   async instances(options: InstancesOptions = {}): Promise<Instances> {
     checkOptions("instances", options, ["recursive", "signal"]);
     const { recursive } = options;
@@ -106,14 +125,20 @@ export class Service {
     }
   }
 
-  /** The instances, and again whenever they change. Newest wins: a slow reader skips snapshots. */
+  /**
+   * The instances, and again whenever they change or become stale. Newest wins: a slow reader skips snapshots. Leaving the
+   * loop ends it. Rejects as `instances` does, and when its view ends.
+   */
   async *watch(options: InstancesOptions = {}): AsyncGenerator<Snapshot, void, undefined> {
     await using instances = await this.instances(options);
     yield* instances;
   }
 }
 
-/** A live view of a service's instances. */
+/**
+ * A live view of a service's instances (see `follow.ts`): by `snapshot`, by `pick`, by iteration, by callbacks. It ends
+ * when it is disposed, its signal aborts, the conclave closes, or the store refuses it for good.
+ */
 export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
   readonly #context: Context;
   readonly #follower: Follower;
@@ -144,17 +169,24 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
     this.#picker = new Picker(context.backend.clock);
   }
 
-  /** The newest snapshot. */
+  /** The newest snapshot; the same object until something changes. No I/O. */
   get snapshot(): Snapshot {
     return this.#snapshotOf(this.#follower.view);
   }
 
-  /** An instance to talk to; undefined when there is none. `key` is for `consistent-hash` and `sticky`. */
+  /**
+   * An instance to talk to, out of the newest snapshot, stale or not; undefined when there is none. `key` is for
+   * `consistent-hash` and `sticky`, which need it. No I/O. Throws `RangeError` for a strategy that there is not, and
+   * `TypeError` for a key that is no string.
+   */
   pick(strategy: Strategy, key?: string): Picked | undefined {
     return this.#picker.pick(this.snapshot.instances, strategy, key);
   }
 
-  /** Yields the snapshot and then each newer one; rejects when the view ends by its signal. */
+  /**
+   * Yields the snapshot and then each newer one. Ends when the view is disposed; rejects with `signal.reason` or `CLOSED`
+   * when it ended by those, and with why the store refused it otherwise.
+   */
   [Symbol.asyncIterator](): AsyncGenerator<Snapshot, void, undefined> {
     return this.#snapshots();
   }
@@ -162,7 +194,8 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
   /**
    * Calls back for every instance there is, and then for each that comes, changes or goes, until disposed. An instance
    * registered anew with the same words, after its process lost its session, says nothing new. What a callback throws
-   * goes to the conclave's `onWarning`, and the next is called all the same.
+   * goes to the conclave's `onWarning`, and the next is called all the same; so does why the view ended, if the store
+   * refused it for good. Throws `TypeError` for what are no callbacks.
    */
   subscribe(callbacks: InstanceCallbacks): Disposable {
     if (typeof callbacks !== "object" || callbacks === null)
