@@ -50,6 +50,7 @@ export class VirtualClock implements Clock {
     return this.#random();
   }
 
+  /** The same sequence for the same seed. */
   id(): string {
     // A count at the end makes it unique; chance before it keeps the order of ids from telling the order of calls.
     const chance = Array.from({ length: 3 }, () => hex32(this.#random() * 2 ** 32));

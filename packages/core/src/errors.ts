@@ -27,6 +27,7 @@ export type ErrorCode =
  * are `TypeError` and `RangeError` instead, and a cancelled call rejects with its signal's own reason.
  */
 export class CoordinationError extends Error {
+  /** What went wrong, for programs to act on. */
   readonly code: ErrorCode;
 
   /** For backends. `options.cause` is what the driver threw, if anything. */

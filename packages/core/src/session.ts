@@ -23,6 +23,7 @@ export interface HeldKey {
   lost(reason: CoordinationError): void;
 }
 
+/** How to open a session; `signal` and `timeoutMs` are those of its grant. */
 export interface SessionOptions extends CallOptions {
   /** Time to live to ask for, in milliseconds. */
   readonly ttlMs: number;

@@ -12,7 +12,9 @@ export interface Backend extends AsyncDisposable {
   readonly watches: Watches;
   /** The time this client lives by: the system's, or a test's own. */
   readonly clock: Clock;
+  /** What it takes, in numbers. */
   readonly limits: Limits;
+  /** What it promises, in numbers and words. */
   readonly guarantees: Guarantees;
   /** Ends the client: its watches, and calls after that, end with `CLOSED`. Its leases are left to expire. */
   [Symbol.asyncDispose](): PromiseLike<void>;
@@ -27,6 +29,7 @@ export interface Connector {
   connect(options?: ConnectorOptions): Promise<Backend>;
 }
 
+/** What a connector takes: how long to try, and whom to warn. */
 export interface ConnectorOptions extends CallOptions {
   /** Told, in a sentence, what an operator should know: a server with known bugs, a weakened promise. Never printed. */
   readonly onWarning?: ((warning: string) => void) | undefined;
@@ -38,6 +41,7 @@ export interface Limits {
   readonly maxOperations: number;
   /** Of a key or prefix, in UTF-8. */
   readonly maxKeyBytes: number;
+  /** Of one value. */
   readonly maxValueBytes: number;
   /** Keys and values of `then`, together. */
   readonly maxTxnBytes: number;

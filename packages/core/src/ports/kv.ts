@@ -45,6 +45,7 @@ export interface Selection {
   readonly keysOnly?: boolean | undefined;
 }
 
+/** What `KV.list` takes: how to call, and what to give. */
 export interface ListOptions extends CallOptions, Selection {}
 
 /** One consistent cut of a prefix: all of it as it was at one revision. */
