@@ -5,7 +5,10 @@ import type { Sessions } from "./sessions.ts";
 
 /** What every wait takes. It lasts until it succeeds, this process's session ends, or the signal aborts. */
 export interface WaitOptions {
-  /** Ends the wait, which then rejects at once with `signal.reason`; a deadline is `AbortSignal.timeout(ms)`. */
+  /**
+   * Ends the wait, which then rejects with `signal.reason`; a deadline is `AbortSignal.timeout(ms)`. At once, unless a write
+   * is under way: that settles first, for as long as the backend's deadline of a call if the store does not answer.
+   */
   readonly signal?: AbortSignal | undefined;
 }
 

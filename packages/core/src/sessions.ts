@@ -60,7 +60,8 @@ export class Sessions {
     const session = await Session.open(this.#backend, options).catch((error: unknown) => {
       // Of a grant whose answer was lost there may be a lease, on which there is nothing, and which will expire.
       if (!isCoordinationError(error, "OUTCOME_UNKNOWN")) throw error;
-      throw new CoordinationError("UNAVAILABLE", "the store did not say whether it opened a session", { cause: error });
+      const message = `the store did not say whether it opened a session: ${error.message}`;
+      throw new CoordinationError("UNAVAILABLE", message, { cause: error });
     });
     this.#epochs = session.epoch;
     this.#current = session;
