@@ -70,8 +70,9 @@ function checkNamespace(namespace: unknown): void {
 }
 
 /**
- * One process's access to everything that its namespace coordinates. Made by `connect`, which is not `new`; close it when
- * done. It outlives outages and lost sessions: what was held is then lost, and what is asked for afterwards works again.
+ * One process's access to everything that its namespace coordinates. Made by `connect`; close it when done. It outlives
+ * outages and lost sessions: what was held is then lost, and what is asked for afterwards works again. Neither is warned
+ * of: `hold.signal`, `snapshot.stale` and `(await session()).signal` tell.
  */
 export class Conclave implements AsyncDisposable {
   readonly #context: Context;
