@@ -30,23 +30,26 @@ const code = {
   failedPrecondition: 9,
   outOfRange: 11,
   unimplemented: 12,
+  internal: 13,
   unavailable: 14,
   unauthenticated: 16,
 } as const;
 
+const unsent: ReadonlyMap<number, RegExp> = new Map([
+  [code.deadlineExceeded, /waiting for (LB pick|name resolution)/i],
+  [code.internal, /^Failed to start HTTP\/2 stream/],
+  [
+    code.unavailable,
+    /^(No connection established|Name resolution failed|Channel closed before|Stream refused by server)|^etcdserver: (no leader|rpc not supported for learner)$/,
+  ],
+]);
+
 /**
- * Whether the store surely never took the request up: no connection was chosen for it, the server refused the stream, or
- * it turned the call away before looking at it. Anything else may have been applied.
+ * Whether the store surely never took the request up: no connection was chosen for it or would take it, the server
+ * refused the stream, or it turned the call away before looking at it. Anything else may have been applied.
  */
 export function isUnsent(error: unknown): boolean {
-  if (!isGrpcFailure(error)) return false;
-  if (error.code === code.deadlineExceeded) return /waiting for (LB pick|name resolution)/i.test(error.details);
-  return (
-    error.code === code.unavailable &&
-    /^(No connection established|Name resolution failed|Channel closed before|Stream refused by server)|^etcdserver: (no leader|rpc not supported for learner)$/.test(
-      error.details,
-    )
-  );
+  return isGrpcFailure(error) && unsent.get(error.code)?.test(error.details) === true;
 }
 
 const staleToken = /invalid auth token|revision of auth store is old|user name is empty/;

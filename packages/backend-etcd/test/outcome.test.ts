@@ -17,6 +17,7 @@ describe("a write that failed", () => {
     [14, "Name resolution failed for target dns:etcd.example:2379"],
     [14, "Stream refused by server"],
     [14, "Channel closed before call started"],
+    [13, "Failed to start HTTP/2 stream with error The session has been destroyed"],
     [14, "etcdserver: no leader"],
     [14, "etcdserver: rpc not supported for learner"],
     [4, "Deadline exceeded after 0.400s,name resolution: 0.001s,metadata filters: 0.001s,Waiting for LB pick"],
