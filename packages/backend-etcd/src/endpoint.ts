@@ -66,6 +66,8 @@ export class Endpoint extends Etcd3 {
         "grpc.initial_reconnect_backoff_ms": 100,
         "grpc.max_reconnect_backoff_ms": 1_000,
         "grpc.enable_retries": 0,
+        // How to call is not for a name server to say; asking it would also keep the process alive for its answer.
+        "grpc.service_config_disable_resolution": 1,
         ...(tls?.serverName && { "grpc.ssl_target_name_override": tls.serverName }),
         ...(options.ownConnection && { "grpc.use_local_subchannel_pool": 1 }),
       },

@@ -1,3 +1,4 @@
+import { promises } from "node:dns";
 import { getEventListeners } from "node:events";
 import { describe, expect, it, vi } from "vitest";
 import { startEtcd } from "../../../test/harness/etcd-process.ts";
@@ -237,6 +238,16 @@ describe.each(etcdServers())("a call to $version", (server) => {
     }
     await dead.stop();
     await silent.stop();
+  });
+
+  it("asks the name server for addresses alone, not for how to call", async () => {
+    const lookUp = vi.spyOn(promises, "lookup");
+    const askForText = vi.spyOn(promises, "resolveTxt");
+    await using backend = await connectTo(server.endpoint.replace("127.0.0.1", "localhost"));
+    await backend.kv.get("any");
+    expect(lookUp.mock.calls.map(([name]) => name)).toContain("localhost");
+    expect(askForText).not.toHaveBeenCalled();
+    vi.restoreAllMocks();
   });
 
   it("with little time leaves some of it for the next member when it cannot connect to the first", async () => {
