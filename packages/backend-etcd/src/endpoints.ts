@@ -39,11 +39,12 @@ export interface Plan<Reply> extends Rpc {
 /** An open stream, with what it takes to say how its member did. */
 export interface OpenStream<Request, Response> {
   readonly stream: Duplex<Request, Response>;
-  readonly token: string | undefined;
   /** The member answered. */
   worked(): void;
   /** The member broke the stream or fell silent: turn to another. */
   failed(): void;
+  /** The login it was opened with is no longer taken. */
+  refused(): void;
 }
 
 export interface EndpointsOptions {
@@ -139,7 +140,12 @@ export class Endpoints {
     const member = await this.#turn(Number.POSITIVE_INFINITY, signal);
     const token = await this.#token(this.#settings.callTimeoutMs, signal);
     const stream = await member.endpoint.duplex<Request, Response>(rpc, token);
-    return { stream, token, worked: () => this.#worked(member), failed: () => this.#failed(member) };
+    return {
+      stream,
+      worked: () => this.#worked(member),
+      failed: () => this.#failed(member),
+      refused: () => this.credentials?.refused(token),
+    };
   }
 
   /** Rejects what is pending with `CLOSED` and lets go of every connection. */

@@ -1,8 +1,9 @@
-import { type CallOptions, type Clock, CoordinationError, isCoordinationError, onAbort } from "@conclave/core/backend";
+import { type CallOptions, type Clock, CoordinationError, onAbort } from "@conclave/core/backend";
 import type { ILeaseKeepAliveRequest, ILeaseKeepAliveResponse } from "etcd3";
-import type { Endpoints, OpenStream } from "./endpoints.ts";
+import type { Endpoints } from "./endpoints.ts";
+import { LastingStream } from "./lasting-stream.ts";
 import type { Settings } from "./options.ts";
-import { failureOf, isPassing, isStaleToken, isUnsent } from "./outcome.ts";
+import { isUnsent } from "./outcome.ts";
 
 const keepAlive = { service: "Lease", method: "leaseKeepAlive", effect: "repeatable" } as const;
 const longestAckMs = 2_000;
@@ -16,34 +17,32 @@ interface Renewal {
   settle(outcome: number | Error): void;
 }
 
-type Stream = OpenStream<ILeaseKeepAliveRequest, ILeaseKeepAliveResponse>;
-
-/** One stream and what was sent on it. What a stream says after its successor was opened is ignored. */
-interface Generation {
-  readonly open: Stream;
-  /** The server answers in the order in which it was asked. */
-  readonly unanswered: { readonly renewal: Renewal; readonly timer: Disposable }[];
-}
-
 /**
  * The keep-alives of all leases of one client, over one stream. A stream that ends, breaks or leaves a renewal without
  * an answer for a quarter of its lease's life is replaced, at another member if there is one.
  */
 export class Renewals {
-  readonly #endpoints: Endpoints;
   readonly #clock: Clock;
   readonly #callTimeoutMs: number;
+  readonly #stream: LastingStream<ILeaseKeepAliveRequest, ILeaseKeepAliveResponse>;
   readonly #waiting = new Set<Renewal>();
-  #generation: Generation | undefined;
-  #opening = false;
-  #lastFailure: unknown;
+  /** What was sent on the stream there is. The server answers in the order in which it was asked. */
+  readonly #unanswered: { readonly renewal: Renewal; readonly timer: Disposable }[] = [];
 
   constructor(endpoints: Endpoints, settings: Settings) {
-    this.#endpoints = endpoints;
     this.#clock = settings.clock;
     this.#callTimeoutMs = settings.callTimeoutMs;
+    this.#stream = new LastingStream(endpoints, keepAlive, {
+      wanted: () => this.#waiting.size > 0,
+      opened: () => {
+        for (const renewal of this.#waiting) this.#send(renewal);
+      },
+      heard: (response) => this.#answered(response),
+      lost: (failure) => this.#lost(failure),
+      refused: (error) => this.#failAll(error as Error),
+    });
     endpoints.closed.addEventListener("abort", () => {
-      this.#generation?.open.stream.cancel();
+      this.#stream.close();
       this.#failAll(endpoints.closed.reason);
     });
   }
@@ -67,17 +66,17 @@ export class Renewals {
       const timer = this.#clock.after(timeoutMs, () => renewal.settle(this.#late(renewal)));
       const link = onAbort(signal, () => renewal.settle(signal?.reason));
       this.#waiting.add(renewal);
-      if (this.#generation) this.#send(this.#generation, renewal);
-      else void this.#reopen();
+      if (this.#stream.isOpen) this.#send(renewal);
+      else void this.#stream.open();
     });
   }
 
   #late(renewal: Renewal): Error {
-    const underWay = this.#generation?.unanswered.some((one) => one.renewal === renewal);
+    const underWay = this.#unanswered.some((one) => one.renewal === renewal);
     return new CoordinationError(
       renewal.sent || underWay ? "OUTCOME_UNKNOWN" : "UNAVAILABLE",
       "etcd did not answer a keep-alive in time",
-      { cause: this.#lastFailure },
+      { cause: this.#stream.lastFailure },
     );
   }
 
@@ -85,50 +84,23 @@ export class Renewals {
     for (const renewal of [...this.#waiting]) renewal.settle(error);
   }
 
-  async #reopen(): Promise<void> {
-    if (this.#opening) return;
-    this.#opening = true;
-    let open: Stream | undefined;
-    try {
-      open = await this.#endpoints.open(keepAlive, this.#endpoints.closed);
-    } catch (error) {
-      this.#lastFailure = error;
-      if (!isCoordinationError(error, "UNAVAILABLE")) this.#failAll(error as Error);
-    }
-    this.#opening = false;
-    if (this.#endpoints.closed.aborted) open?.stream.cancel();
-    else if (open) this.#use({ open, unanswered: [] });
-    else if (this.#waiting.size > 0) void this.#reopen();
-  }
-
-  #use(generation: Generation): void {
-    this.#generation = generation;
-    const { stream } = generation.open;
-    stream.on("data", (response) => {
-      if (generation === this.#generation) this.#answered(generation, response);
-    });
-    stream.on("status", ({ code, details }) => {
-      this.#drop(generation, Object.assign(new Error(details), { code, details }));
-    });
-    for (const renewal of this.#waiting) this.#send(generation, renewal);
-  }
-
-  #send(generation: Generation, renewal: Renewal): void {
+  #send(renewal: Renewal): void {
     const timer = this.#clock.after(Math.min(renewal.ttlMs / 4, longestAckMs), () => {
-      this.#drop(generation, new Error("a keep-alive was not acknowledged"));
+      this.#stream.drop(new Error("a keep-alive was not acknowledged"));
     });
-    generation.unanswered.push({ renewal, timer });
-    generation.open.stream.write({ ID: renewal.id });
+    this.#unanswered.push({ renewal, timer });
+    this.#stream.write({ ID: renewal.id });
   }
 
-  #answered(generation: Generation, { ID, TTL }: ILeaseKeepAliveResponse): void {
-    const head = generation.unanswered.shift();
-    head?.timer[Symbol.dispose]();
+  #answered({ ID, TTL }: ILeaseKeepAliveResponse): void {
+    const [head] = this.#unanswered;
     if (head?.renewal.id !== ID) {
-      this.#drop(generation, new Error("a keep-alive was answered out of turn"));
+      this.#stream.drop(new Error("a keep-alive was answered out of turn"));
       return;
     }
-    generation.open.worked();
+    this.#unanswered.shift();
+    head.timer[Symbol.dispose]();
+    this.#stream.worked();
     head.renewal.settle(
       TTL === "0"
         ? new CoordinationError("LEASE_LOST", "etcd says that the lease has expired or was revoked")
@@ -136,20 +108,10 @@ export class Renewals {
     );
   }
 
-  #drop(generation: Generation, failure: Error): void {
-    if (generation !== this.#generation) return;
-    this.#generation = undefined;
-    this.#lastFailure = failure;
-    for (const { renewal, timer } of generation.unanswered) {
+  #lost(failure: Error): void {
+    for (const { renewal, timer } of this.#unanswered.splice(0)) {
       timer[Symbol.dispose]();
       renewal.sent ||= !isUnsent(failure);
     }
-    generation.open.stream.cancel();
-    generation.open.failed();
-    if (isStaleToken(failure)) this.#endpoints.credentials?.refused(generation.open.token);
-    else if ("code" in failure && failure.code !== 0 && !isPassing(failure)) {
-      this.#failAll(failureOf(failure, keepAlive, false));
-    }
-    if (this.#waiting.size > 0) void this.#reopen();
   }
 }

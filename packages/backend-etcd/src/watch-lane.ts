@@ -1,7 +1,9 @@
-import { type Clock, CoordinationError, isCoordinationError } from "@conclave/core/backend";
+import { type Clock, CoordinationError } from "@conclave/core/backend";
 import type { IWatchRequest, IWatchResponse } from "etcd3";
-import type { Endpoints, OpenStream } from "./endpoints.ts";
-import { failureOf, isPassing, isStaleToken, saysStaleToken } from "./outcome.ts";
+import type { Credentials } from "./credentials.ts";
+import type { Endpoints } from "./endpoints.ts";
+import { LastingStream } from "./lasting-stream.ts";
+import { saysStaleToken } from "./outcome.ts";
 import type { Subscription } from "./subscription.ts";
 
 const watchRpc = { service: "Watch", method: "watch", effect: "read" } as const;
@@ -13,19 +15,6 @@ const patienceMs = 2_000;
 /** It grows to this while the server stays silent: one that reads a long history for us must come to an end with it. */
 const longestPatienceMs = 16_000;
 const refusalsToBelieve = 2;
-
-type Stream = OpenStream<IWatchRequest, IWatchResponse>;
-
-/** One stream and what the server knows on it. What a stream says after its successor was opened is ignored. */
-interface Generation {
-  readonly open: Stream;
-  /** The server answers creations in the order in which it was asked, failed ones too. */
-  readonly creating: Subscription[];
-  readonly byId: Map<string, Subscription>;
-  heardMs: number;
-  /** When the server was last asked for something it has not answered. */
-  askedMs: number | undefined;
-}
 
 export interface LaneOptions {
   /** For one watch with a slow reader: the stream ends with it, and so does what the server was about to send. */
@@ -39,125 +28,112 @@ export interface LaneOptions {
  * anew from their cursors.
  */
 export class WatchLane {
-  readonly #endpoints: Endpoints;
+  readonly #credentials: Credentials | undefined;
   readonly #clock: Clock;
   readonly #options: LaneOptions;
+  readonly #stream: LastingStream<IWatchRequest, IWatchResponse>;
   readonly #subscriptions = new Set<Subscription>();
-  #generation: Generation | undefined;
-  #opening = false;
+  /** What the server was asked to create on this stream; it answers in that order, failed creations too. */
+  #creating: Subscription[] = [];
+  readonly #byId = new Map<string, Subscription>();
+  #heardMs = 0;
+  /** When the server was last asked for something it has not answered. */
+  #askedMs: number | undefined;
   #patienceMs = patienceMs;
   #timer: Disposable | undefined;
-  /** Why there is no stream just now. */
-  lastFailure: unknown;
 
   constructor(endpoints: Endpoints, clock: Clock, options: LaneOptions) {
-    this.#endpoints = endpoints;
+    this.#credentials = endpoints.credentials;
     this.#clock = clock;
     this.#options = options;
+    this.#stream = new LastingStream(endpoints, watchRpc, {
+      wanted: () => this.#subscriptions.size > 0,
+      opened: () => {
+        this.#heardMs = clock.monotonicMs();
+        for (const subscription of this.#subscriptions) this.#create(subscription);
+        this.#watchOver();
+      },
+      heard: (response) => this.#heard(response),
+      lost: () => {
+        this.#timer?.[Symbol.dispose]();
+        this.#askedMs = undefined;
+        this.#creating = [];
+        this.#byId.clear();
+      },
+      refused: (error) => {
+        for (const subscription of [...this.#subscriptions]) subscription.fail(error);
+      },
+    });
+  }
+
+  /** Why there is no stream just now. */
+  get lastFailure(): unknown {
+    return this.#stream.lastFailure;
   }
 
   add(subscription: Subscription): void {
     this.#subscriptions.add(subscription);
-    if (this.#generation) this.#create(this.#generation, subscription);
-    else void this.#reopen();
+    if (this.#stream.isOpen) this.#create(subscription);
+    else void this.#stream.open();
   }
 
   /** Forgets a watch, here and on the server; every watch that ends comes by here. */
   remove(subscription: Subscription): void {
     if (!this.#subscriptions.delete(subscription)) return;
-    const generation = this.#generation;
-    for (const [id, one] of generation?.byId ?? []) {
-      if (one === subscription) this.#cancel(generation as Generation, id);
-    }
+    for (const [id, one] of this.#byId) if (one === subscription) this.#cancel(id);
     if (this.#subscriptions.size === 0 && this.#options.own) this.close();
   }
 
+  /** For good. */
   close(): void {
-    this.#timer?.[Symbol.dispose]();
-    this.#generation?.open.stream.cancel();
-    this.#generation = undefined;
+    this.#stream.close();
   }
 
-  async #reopen(): Promise<void> {
-    if (this.#opening) return;
-    this.#opening = true;
-    let open: Stream | undefined;
-    try {
-      open = await this.#endpoints.open(watchRpc, this.#endpoints.closed);
-    } catch (error) {
-      this.lastFailure = error;
-      if (!isCoordinationError(error, "UNAVAILABLE")) this.#failAll(error);
-    }
-    this.#opening = false;
-    if (this.#endpoints.closed.aborted || this.#subscriptions.size === 0) open?.stream.cancel();
-    else if (open) this.#use(open);
-    else void this.#reopen();
+  #create(subscription: Subscription): void {
+    this.#askedMs ??= this.#clock.monotonicMs();
+    this.#creating.push(subscription);
+    this.#stream.write({ create_request: subscription.request() });
   }
 
-  #use(open: Stream): void {
-    const generation: Generation = {
-      open,
-      creating: [],
-      byId: new Map(),
-      heardMs: this.#clock.monotonicMs(),
-      askedMs: undefined,
-    };
-    this.#generation = generation;
-    open.stream.on("data", (response) => {
-      if (generation === this.#generation) this.#heard(generation, response);
-    });
-    open.stream.on("status", ({ code, details }) => {
-      this.#drop(generation, Object.assign(new Error(details), { code, details }));
-    });
-    for (const subscription of this.#subscriptions) this.#create(generation, subscription);
-    this.#watchOver(generation);
+  #cancel(id: string): void {
+    this.#byId.delete(id);
+    this.#stream.write({ cancel_request: { watch_id: id } });
   }
 
-  #create(generation: Generation, subscription: Subscription): void {
-    generation.askedMs ??= this.#clock.monotonicMs();
-    generation.creating.push(subscription);
-    generation.open.stream.write({ create_request: subscription.request() });
-  }
-
-  #cancel(generation: Generation, id: string): void {
-    generation.byId.delete(id);
-    generation.open.stream.write({ cancel_request: { watch_id: id } });
-  }
-
-  #heard(generation: Generation, response: IWatchResponse): void {
-    generation.heardMs = this.#clock.monotonicMs();
+  #heard(response: IWatchResponse): void {
+    this.#heardMs = this.#clock.monotonicMs();
     const revision = BigInt(response.header.revision);
     if (response.created) {
-      this.#created(generation, response, revision);
+      this.#created(response, revision);
       return;
     }
     this.#patienceMs = patienceMs;
-    if (generation.creating.length === 0) generation.askedMs = undefined;
+    if (this.#creating.length === 0) this.#askedMs = undefined;
     // Late news of a watch that was cancelled, and the sign of life that we asked for, belong to no watch.
-    const subscription = generation.byId.get(response.watch_id);
+    const subscription = this.#byId.get(response.watch_id);
     if (subscription === undefined) return;
     if (response.canceled) {
-      generation.byId.delete(response.watch_id);
-      if (response.compact_revision === "0") this.#refused(generation, subscription, response.cancel_reason);
+      this.#byId.delete(response.watch_id);
+      if (response.compact_revision === "0") this.#refused(subscription, response.cancel_reason);
       else {
         subscription.compacted();
-        this.#create(generation, subscription);
+        this.#create(subscription);
       }
     } else if (response.events.length === 0) subscription.progressed(revision);
     else this.#take(subscription, response);
   }
 
-  #created(generation: Generation, response: IWatchResponse, revision: bigint): void {
-    const subscription = generation.creating.shift();
+  #created(response: IWatchResponse, revision: bigint): void {
+    const subscription = this.#creating.shift();
     // The next in line has its time from now.
-    generation.askedMs = generation.creating.length > 0 ? this.#clock.monotonicMs() : undefined;
-    generation.open.worked();
+    this.#askedMs = this.#creating.length > 0 ? this.#clock.monotonicMs() : undefined;
+    this.#stream.worked();
     if (subscription === undefined) return;
     if (!this.#subscriptions.has(subscription)) {
-      if (!response.canceled) this.#cancel(generation, response.watch_id);
-    } else if (response.canceled) this.#refused(generation, subscription, response.cancel_reason);
+      if (!response.canceled) this.#cancel(response.watch_id);
+    } else if (response.canceled) this.#refused(subscription, response.cancel_reason);
     else {
-      generation.byId.set(response.watch_id, subscription);
+      this.#byId.set(response.watch_id, subscription);
       subscription.created(revision);
     }
   }
@@ -173,51 +149,33 @@ export class WatchLane {
   }
 
   /** The server would not watch, or no longer. */
-  #refused(generation: Generation, subscription: Subscription, reason: string): void {
+  #refused(subscription: Subscription, reason: string): void {
     const denied = /permission denied/.test(reason);
-    const { credentials } = this.#endpoints;
     // Servers before 3.5 call an expired login "permission denied" too.
-    const maybeStale = saysStaleToken(reason) || (denied && credentials !== undefined);
-    if (maybeStale && credentials && ++subscription.refusals < refusalsToBelieve) {
-      credentials.refused(generation.open.token);
-      this.#drop(generation, new Error(reason), { ofMember: false });
+    const maybeStale = saysStaleToken(reason) || (denied && this.#credentials !== undefined);
+    if (maybeStale && this.#credentials && ++subscription.refusals < refusalsToBelieve) {
+      this.#stream.drop(new Error(reason), "login");
       return;
     }
     const code = denied || maybeStale ? "DENIED" : "UNAVAILABLE";
     subscription.fail(new CoordinationError(code, `etcd refused the watch: ${reason || "no reason given"}`));
   }
 
-  #drop(generation: Generation, failure: Error, { ofMember = true } = {}): void {
-    if (generation !== this.#generation) return;
-    this.close();
-    this.lastFailure = failure;
-    if (ofMember) generation.open.failed();
-    if (isStaleToken(failure)) this.#endpoints.credentials?.refused(generation.open.token);
-    else if ("code" in failure && failure.code !== 0 && !isPassing(failure)) {
-      this.#failAll(failureOf(failure, watchRpc, false));
-    }
-    if (this.#subscriptions.size > 0) void this.#reopen();
-  }
-
-  #failAll(error: unknown): void {
-    for (const subscription of [...this.#subscriptions]) subscription.fail(error);
-  }
-
   /** A dead connection, or a server that stands still, says nothing: so silence is broken by asking. */
-  #watchOver(generation: Generation): void {
+  #watchOver(): void {
     this.#timer = this.#clock.after(tickMs, () => {
       const nowMs = this.#clock.monotonicMs();
-      if (generation.askedMs !== undefined && nowMs - generation.askedMs > this.#patienceMs) {
+      if (this.#askedMs !== undefined && nowMs - this.#askedMs > this.#patienceMs) {
         this.#patienceMs = Math.min(this.#patienceMs * 2, longestPatienceMs);
-        this.#drop(generation, new Error("etcd fell silent on a watch stream"));
+        this.#stream.drop(new Error("etcd fell silent on a watch stream"));
         return;
       }
-      const idle = nowMs - generation.heardMs > idleMs && this.#subscriptions.size > 0;
-      if (idle && generation.askedMs === undefined) {
-        generation.askedMs = nowMs;
-        generation.open.stream.write({ progress_request: {} });
+      const idle = nowMs - this.#heardMs > idleMs && this.#subscriptions.size > 0;
+      if (idle && this.#askedMs === undefined) {
+        this.#askedMs = nowMs;
+        this.#stream.write({ progress_request: {} });
       }
-      this.#watchOver(generation);
+      this.#watchOver();
     });
   }
 }

@@ -67,10 +67,7 @@ export class EtcdWatches implements Watches {
   }
 
   #close(reason: unknown): void {
-    for (const [subscription, lane] of [...this.#lanes]) {
-      lane.close();
-      subscription.fail(reason);
-    }
     this.#shared.close();
+    for (const subscription of [...this.#lanes.keys()]) subscription.fail(reason);
   }
 }
