@@ -71,8 +71,8 @@ function checkNamespace(namespace: unknown): void {
 
 /**
  * One process's access to everything that its namespace coordinates. Made by `connect`; close it when done. It outlives
- * outages and lost sessions: what was held is then lost, and what is asked for afterwards works again. Neither is warned
- * of: `hold.signal`, `snapshot.stale` and `(await session()).signal` tell.
+ * outages and lost sessions: what was held is then lost, and what is asked for afterwards works again. Programs learn of
+ * it by `hold.signal`, `snapshot.stale` and `(await session()).signal`, people by a warning for each session lost.
  */
 export class Conclave implements AsyncDisposable {
   readonly #context: Context;

@@ -69,9 +69,15 @@ export class Sessions {
       await session.close();
       throw this.#closed.reason;
     }
-    session.signal.addEventListener("abort", () => void this.#replace(), { once: true });
+    session.signal.addEventListener("abort", () => void this.#ended(session), { once: true });
     for (const register of this.#keepers) void persistently(clock, session.signal, () => register(session));
     return session;
+  }
+
+  async #ended({ epoch, signal }: Session): Promise<void> {
+    if (this.#closed.aborted) return;
+    this.#warn(`session ${epoch} is lost, with all that it held: ${(signal.reason as Error).message}`);
+    await this.#replace();
   }
 
   /** Even what looks final, such as a password that is refused, an operator may mend while what is kept waits for it. */

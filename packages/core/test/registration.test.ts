@@ -59,7 +59,7 @@ describe("a registration", () => {
     };
     client.reconnect();
     await clock.advance(2_000);
-    expect(warnings).toEqual([expect.stringContaining("a/x")]);
+    expect(warnings).toEqual([expect.stringContaining("session 1 is lost"), expect.stringContaining("a/x")]);
   });
 
   test("whose put's answer is lost is made once, and one that fails after that leaves nothing", async () => {
