@@ -179,24 +179,14 @@ export class Endpoints {
   /** The member whose turn it is; waits while all of them rest. */
   async #turn(leftMs: number, signal: AbortSignal): Promise<Member> {
     const nowMs = this.#settings.clock.monotonicMs();
-    const count = this.#members.length;
-    let chosen = this.#current;
-    for (let step = 0; step < count; step++) {
-      const index = (this.#current + step) % count;
-      if (this.#restsUntilMs(index) <= nowMs) {
-        chosen = index;
-        break;
-      }
-      if (this.#restsUntilMs(index) < this.#restsUntilMs(chosen)) chosen = index;
-    }
-    this.#current = chosen;
-    const restMs = Math.min(this.#restsUntilMs(chosen) - nowMs, leftMs);
+    const inTurn = [...this.#members.slice(this.#current), ...this.#members.slice(0, this.#current)];
+    const chosen =
+      inTurn.find(({ restsUntilMs }) => restsUntilMs <= nowMs) ??
+      inTurn.reduce((first, other) => (other.restsUntilMs < first.restsUntilMs ? other : first));
+    this.#current = this.#members.indexOf(chosen);
+    const restMs = Math.min(chosen.restsUntilMs - nowMs, leftMs);
     if (restMs > 0) await sleep(this.#settings.clock, restMs, signal);
-    return this.#members[chosen] as Member;
-  }
-
-  #restsUntilMs(index: number): number {
-    return (this.#members[index] as Member).restsUntilMs;
+    return chosen;
   }
 
   #worked(member: Member): void {
