@@ -2,7 +2,9 @@ import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type Server } from "node:net";
 
-const [first, count] = [12_000, 20_000];
+/** Each of the run's workers has ports of its own. */
+const worker = Number(process.env["VITEST_POOL_ID"] ?? 0) % 16;
+const [first, count] = [12_000 + 1_250 * worker, 1_250];
 let next = randomInt(count);
 
 /**

@@ -18,7 +18,8 @@ import { type EtcdOptions, parseVersion, type Settings, settingsFrom } from "./o
 import { hasDetails } from "./outcome.ts";
 import { EtcdWatches } from "./watches.ts";
 
-const limits: Limits = { ...portableLimits, minTtlMs: 1, maxTtlMs: 24 * 60 * 60 * 1_000 };
+// With etcd's own election timeout of a second; a server with a longer one raises short times to live further.
+const limits: Limits = { ...portableLimits, minTtlMs: 2_000, maxTtlMs: 24 * 60 * 60 * 1_000 };
 
 const guarantees: Guarantees = {
   consistency: "Linearizable: every read and write is agreed on by a majority of the members.",
