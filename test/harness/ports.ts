@@ -2,9 +2,9 @@ import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type Server } from "node:net";
 
-/** Each of the run's workers has ports of its own. */
-const worker = Number(process.env["VITEST_POOL_ID"] ?? 0) % 16;
-const [first, count] = [12_000 + 1_250 * worker, 1_250];
+/** Each of the run's first workers has ports of its own, enough for a file that leaves a thousand proxies listening. */
+const worker = Number(process.env["VITEST_POOL_ID"] ?? 0) % 5;
+const [first, count] = [12_000 + 4_000 * worker, 4_000];
 let next = randomInt(count);
 
 /**
@@ -20,7 +20,7 @@ export async function listenAnywhere(server: Server): Promise<number> {
       await once(server, "listening");
       return port;
     } catch (error) {
-      if (tries === 100) throw error;
+      if (tries === count) throw error;
     }
   }
 }
