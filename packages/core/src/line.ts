@@ -5,7 +5,7 @@ import type { Backend } from "./ports/backend.ts";
 import type { CallOptions, Entry, Revision } from "./ports/kv.ts";
 import type { Session } from "./session.ts";
 import { patiently, settle } from "./settle.ts";
-import { linkSignals } from "./signals.ts";
+import { abortable, linkSignals } from "./signals.ts";
 import { waitUntil } from "./wait.ts";
 
 /**
@@ -86,7 +86,8 @@ export class Line {
     const key = this.prefix + session.nextName();
     using linked = linkSignals(signal, session.signal);
     try {
-      return await attempt(session, key, linked.signal);
+      // A sent write need not settle first when the session ends: whatever becomes of the key goes with its lease.
+      return await abortable(attempt(session, key, linked.signal), session.signal);
     } catch (error) {
       if (session.isAlive()) void session.discard(key);
       throw error;

@@ -1,5 +1,5 @@
 import { type Conclave, connect } from "@conclave/core";
-import type { Txn } from "@conclave/core/backend";
+import { sleep, type Txn } from "@conclave/core/backend";
 import { describe, expect, test } from "vitest";
 import { deletes, failure, keys, losingAnswers, outcome, put, puts, remove, type World, world } from "./kit.ts";
 
@@ -268,4 +268,20 @@ test("a place in line is kept when the store is away just as the next in line is
   await held.release();
   await clock.advance(1_000);
   expect(waiting).toMatchObject({ settled: true, value: { key: expect.any(String) } });
+});
+
+test("who joins a line on a store that stands still rejects as soon as the session is lost", async () => {
+  const { clock, backend, conclave } = await connected();
+  backend.fault = async ({ name }, proceed) => {
+    if (name === "commit" || name === "keepAlive") await sleep(clock, 60_000);
+    return proceed();
+  };
+  const attempts = [outcome(conclave.mutex("a").acquire()), outcome(conclave.mutex("b").tryAcquire())];
+  await clock.advance(ttlMs - 200);
+  expect(attempts.map(({ settled }) => settled)).toEqual([false, false]);
+  await clock.advance(200);
+  expect(attempts).toMatchObject([{ error: { code: "LEASE_LOST" } }, { error: { code: "LEASE_LOST" } }]);
+  await clock.advance(120_000);
+  backend.fault = (_, proceed) => proceed();
+  expect(await keys(backend)).toEqual([]);
 });
