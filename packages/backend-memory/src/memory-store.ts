@@ -4,12 +4,12 @@ import {
   type ConnectorOptions,
   checkOptions,
   outOfRange,
+  seededRandom,
   systemClock,
 } from "@conclave/core/backend";
 import { Ledger } from "./ledger.ts";
 import { type MemoryBackend, openClient } from "./memory-backend.ts";
 import { strong } from "./mode.ts";
-import { seededRandom } from "./seeded-random.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 import { weak } from "./weak.ts";
 

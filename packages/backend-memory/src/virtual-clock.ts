@@ -1,5 +1,4 @@
-import { type Clock, outOfRange } from "@conclave/core/backend";
-import { seededRandom } from "./seeded-random.ts";
+import { type Clock, outOfRange, seededRandom } from "@conclave/core/backend";
 import { settled } from "./turns.ts";
 
 /** How a virtual clock starts. */

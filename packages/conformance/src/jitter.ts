@@ -2,12 +2,12 @@ import {
   type Backend,
   type Clock,
   CoordinationError,
+  seededRandom,
   sleep,
   type Watch,
   type WatchBatch,
 } from "@conclave/core/backend";
 import { type Call, type Interceptor, intercepted } from "./intercepted.ts";
-import { seededRandom } from "./seeds.ts";
 
 /** How bad it is to be. */
 export interface JitterOptions {

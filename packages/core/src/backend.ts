@@ -11,5 +11,6 @@ export type * from "./ports/kv.ts";
 export type * from "./ports/leases.ts";
 export type * from "./ports/watches.ts";
 export { scoped } from "./scoped.ts";
+export { seededRandom } from "./seeded-random.ts";
 export { abortable, linkSignals, onAbort, sleep } from "./signals.ts";
 export { WatchFeed } from "./watch-feed.ts";

@@ -1,9 +1,9 @@
-import { type Backend, type KV, sleep } from "@conclave/core/backend";
+import { type Backend, type KV, seededRandom, sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Suite } from "../context.ts";
 import { applied, numbered, present, textOf, texts, write } from "../entries.ts";
 import { Follower } from "../follower.ts";
-import { faultSeeds, seededRandom } from "../seeds.ts";
+import { faultSeeds } from "../seeds.ts";
 
 /** What a process sees is never older than what it has seen, nor than what was acknowledged before it asked. */
 export function consistency(suite: Suite): void {

@@ -1,9 +1,9 @@
-import { type Backend, type KV, sleep } from "@conclave/core/backend";
+import { type Backend, type KV, seededRandom, sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Scene, Suite } from "../context.ts";
 import { put, remove, texts, write } from "../entries.ts";
 import { Follower } from "../follower.ts";
-import { faultSeeds, seededRandom } from "../seeds.ts";
+import { faultSeeds } from "../seeds.ts";
 
 /** Writes and deletes at random in a few keys, with pauses on the writer's clock. */
 async function churn(writer: Backend, random: () => number, commits: number, pauseMs: number): Promise<void> {

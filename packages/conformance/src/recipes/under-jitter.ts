@@ -1,9 +1,9 @@
-import { isCoordinationError, sleep } from "@conclave/core/backend";
+import { isCoordinationError, seededRandom, sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Scene, Suite } from "../context.ts";
 import { texts } from "../entries.ts";
 import { type Injected, type JitteredBackend, type JitterOptions, jitter } from "../jitter.ts";
-import { faultSeeds, seededRandom } from "../seeds.ts";
+import { faultSeeds } from "../seeds.ts";
 import { addresses } from "./directory.ts";
 import { Contest, type Exclusive, Room } from "./exclusive.ts";
 import { Observer } from "./observer.ts";
