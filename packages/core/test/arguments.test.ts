@@ -1,9 +1,6 @@
 import { type Backend, checked, encode } from "@conclave/core/backend";
 import { describe, expect, test } from "vitest";
-import { keys, world } from "./kit.ts";
-
-// biome-ignore lint/suspicious/noExplicitAny: what these calls are given is wrong on purpose
-type Any = any;
+import { type Any, keys, world } from "./kit.ts";
 
 const value = new Uint8Array(1);
 const many = (count: number) => Array.from({ length: count }, (_, index) => ({ get: `k${index}` }));

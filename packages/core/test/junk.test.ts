@@ -2,10 +2,7 @@ import { MemoryStore, VirtualClock } from "@conclave/backend-memory";
 import { type Conclave, connect, isCoordinationError } from "@conclave/core";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Faulty } from "./kit.ts";
-
-// biome-ignore lint/suspicious/noExplicitAny: what these calls are given is anything
-type Any = any;
+import { type Any, Faulty } from "./kit.ts";
 
 const junk = fc.oneof(
   fc.anything({

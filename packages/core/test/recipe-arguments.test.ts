@@ -1,9 +1,6 @@
 import { type Conclave, connect } from "@conclave/core";
 import { describe, expect, test } from "vitest";
-import { keys, world } from "./kit.ts";
-
-// biome-ignore lint/suspicious/noExplicitAny: what these calls are given is wrong on purpose
-type Any = any;
+import { type Any, keys, world } from "./kit.ts";
 
 const address = "10.0.0.7:8080";
 const circle: Record<string, unknown> = {};

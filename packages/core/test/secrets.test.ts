@@ -1,9 +1,6 @@
 import { connect } from "@conclave/core";
 import { expect, test } from "vitest";
-import { failure, losingAnswers, puts, world } from "./kit.ts";
-
-// biome-ignore lint/suspicious/noExplicitAny: what these calls are given is wrong on purpose
-type Any = any;
+import { type Any, failure, losingAnswers, puts, world } from "./kit.ts";
 
 const secret = "hunter2";
 

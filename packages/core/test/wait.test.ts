@@ -171,10 +171,7 @@ describe("a wait", () => {
 /** A watch that shows nothing, until it breaks. */
 function deaf(breaking: Promise<never> = new Promise(() => {})) {
   return {
-    // biome-ignore lint/correctness/useYield: it never has anything to show
-    async *[Symbol.asyncIterator]() {
-      await breaking;
-    },
+    [Symbol.asyncIterator]: () => ({ next: () => breaking }),
     [Symbol.asyncDispose]: async () => {},
   };
 }
