@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { etcd } from "@conclave/backend-etcd";
 import { connect } from "@conclave/core";
 import { describe, expect, test } from "vitest";
+import { runNode } from "../harness/child.ts";
 import { eventually } from "../harness/eventually.ts";
 import { leash } from "../harness/leash.ts";
 import { type EtcdServer, etcdServers } from "../harness/servers.ts";
@@ -66,6 +67,24 @@ describe.each(etcdServers().filter((server) => server.etcdctl))("with the etcdct
       await theirs.hadIt();
       await theirs.end();
     }
+  }, 60_000);
+
+  test("`etcdctl lock` and `etcdctl elect` wait for a process of ours, and get their turn when it is killed", async () => {
+    await using conclave = await open();
+    const [lock, election] = ["/interop/our-dead-holder", "/interop/our-dead-leader"];
+    await using child = runNode(new URL("./children/contender.ts", import.meta.url), {
+      args: [server.endpoint, "2000", `${lock}/`, `${election}/`],
+    });
+    await child.next(({ holding }) => holding === true, 20_000);
+    const theirs = [etcdctl(server, "lock", "--ttl=2", lock), etcdctl(server, "elect", election, "theirs")];
+    for (const prefix of [lock, election]) {
+      await eventually(async () => (await conclave.kv.list(`${prefix}/`)).entries.length === 2);
+    }
+    expect(theirs.map(({ hasIt }) => hasIt())).toEqual([false, false]);
+    await child.kill("SIGKILL");
+    await Promise.all(theirs.map(({ hadIt }) => hadIt()));
+    expect((await conclave.election({ prefix: `${election}/` }).leader())?.value).toBe("theirs");
+    await Promise.all(theirs.map(({ end }) => end()));
   }, 60_000);
 
   test("of theirs and ours in one line, two at a time never both hold", async () => {
