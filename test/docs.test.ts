@@ -4,7 +4,7 @@ import { blocksOf, regionOf } from "./regions.ts";
 
 const root = new URL("../", import.meta.url);
 const read = (path: string) => readFileSync(new URL(path, root), "utf8");
-const docs = readdirSync(new URL("docs", root)).map((name) => `docs/${name}`);
+const docs = readdirSync(new URL("docs", root), { recursive: true }).map((name) => `docs/${name}`);
 const pages = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", ...docs]
   .filter((path) => path.endsWith(".md") && existsSync(new URL(path, root)))
   .map((page) => ({ page, blocks: blocksOf(read(page)) }));

@@ -4,6 +4,7 @@ import type { Context, Name, WaitOptions } from "./context.ts";
 import { CoordinationError } from "./errors.ts";
 import type { Backend, Connector } from "./ports/backend.ts";
 import type { CallOptions, KV } from "./ports/kv.ts";
+import { Receipts } from "./receipts.ts";
 import { Election } from "./recipes/election.ts";
 import { Mutex } from "./recipes/mutex.ts";
 import { Service } from "./recipes/service.ts";
@@ -104,7 +105,8 @@ export class Conclave implements AsyncDisposable {
       }
     };
     this.#sessions = new Sessions(view, options.ttlMs, closed, warn);
-    this.#context = { backend: view, sessions: this.#sessions, owner: options.owner, closed, warn };
+    const receipts = new Receipts(view, this.#sessions);
+    this.#context = { backend: view, sessions: this.#sessions, receipts, owner: options.owner, closed, warn };
   }
 
   /** The namespace seen through the ports: keys without the namespace's prefix, with which a hold's `guard` works. */

@@ -1,6 +1,7 @@
 import { checkName, checkText, outOfRange } from "./arguments.ts";
 import { byteLength } from "./bytes.ts";
 import type { Backend, Limits } from "./ports/backend.ts";
+import type { Receipts } from "./receipts.ts";
 import type { Sessions } from "./sessions.ts";
 
 /** What every wait takes. It lasts until it succeeds, this process's session ends, or the signal aborts. */
@@ -16,6 +17,8 @@ export interface WaitOptions {
 export interface Context {
   readonly backend: Backend;
   readonly sessions: Sessions;
+  /** For writes that must be applied once. */
+  readonly receipts: Receipts;
   /** What this process calls itself in the keys it holds. */
   readonly owner: string;
   /** Aborts with `CLOSED` when the conclave closes. */

@@ -1,17 +1,10 @@
 import { CoordinationError } from "./errors.ts";
+import { leave, type Place } from "./place.ts";
 import type { Backend } from "./ports/backend.ts";
-import type { Condition, Revision, Txn } from "./ports/kv.ts";
+import type { Condition, Txn } from "./ports/kv.ts";
 import type { Session } from "./session.ts";
 import { onAbort } from "./signals.ts";
-
-/** The key behind a hold, on its session's lease. */
-export interface Held {
-  readonly session: Session;
-  readonly key: string;
-  readonly created: Revision;
-  /** Its put was sent more than once: what was sent first may arrive last, and make the key anew after its release. */
-  readonly resent: boolean;
-}
+import { tokenOf } from "./token.ts";
 
 /** A transaction with one more condition. */
 export type Guarded<T extends Txn> = Omit<T, "if"> & { readonly if: readonly Condition[] };
@@ -23,26 +16,27 @@ export type Guarded<T extends Txn> = Omit<T, "if"> & { readonly if: readonly Con
  * end. A hold that was lost is never taken again: acquire anew.
  */
 export class Hold implements AsyncDisposable {
-  /** Grows with every grant of the name: the creation revision of the key held. */
-  readonly token: Revision;
+  /** Grows with every grant of the name; it fits a signed 64-bit column. `token.ts` says how it is made. */
+  readonly token: bigint;
   /** The key held, as the conclave's own `kv` knows it. */
   readonly key: string;
   protected readonly backend: Backend;
   protected readonly session: Session;
+  protected readonly place: Place;
   readonly #lost = new AbortController();
-  readonly #watched: Disposable;
+  readonly #watched: readonly Disposable[];
   readonly #unlink: Disposable;
-  readonly #resent: boolean;
   #releasing: Promise<void> | undefined;
 
-  /** A hold on a key of the session's; `until` ends it too. Throws why the session ended, if it has. */
-  constructor(backend: Backend, { session, key, created, resent }: Held, until?: AbortSignal) {
+  /** A hold on a place of the session's; `until` ends it too. Throws why the session ended, if it has. */
+  constructor(backend: Backend, place: Place, until?: AbortSignal, handovers = 0) {
+    const { session, keys, created } = place;
     this.backend = backend;
     this.session = session;
-    this.key = key;
-    this.token = created;
-    this.#resent = resent;
-    this.#watched = session.watchOver({ key, created, lost: (reason) => this.lose(reason) });
+    this.place = place;
+    this.key = keys[0] as string;
+    this.token = tokenOf(created, handovers);
+    this.#watched = keys.map((key) => session.watchOver({ key, created, lost: (reason) => this.lose(reason) }));
     this.#unlink = onAbort(until, () => this.lose(until?.reason));
     if (until?.aborted) this.lose(until.reason);
   }
@@ -66,7 +60,8 @@ export class Hold implements AsyncDisposable {
    * the clocks say. Commit it with the same conclave's `kv`; `succeeded` is then false when the hold is gone.
    */
   guard<const T extends Txn>(txn: T): Guarded<T> {
-    return { ...txn, if: [...(txn.if ?? []), { key: this.key, created: this.token }] };
+    const { keys, created } = this.place;
+    return { ...txn, if: [...(txn.if ?? []), ...keys.map((key) => ({ key, created }))] };
   }
 
   /**
@@ -75,13 +70,18 @@ export class Hold implements AsyncDisposable {
    * a loss, is fine.
    */
   release(): Promise<void> {
-    this.#releasing ??= this.#release();
+    this.#releasing ??= this.#release(this.isHeld());
     return this.#releasing;
   }
 
-  async #release(): Promise<void> {
+  async #release(wasHeld: boolean): Promise<void> {
     this.#letGo();
-    if (this.session.isAlive()) await this.session.discard(this.key, this.#resent ? undefined : this.token);
+    await this.giveBack(wasHeld);
+  }
+
+  /** What a release does with the place, which was ours until now if `wasHeld`. */
+  protected async giveBack(_wasHeld: boolean): Promise<void> {
+    await leave(this.place);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -95,7 +95,7 @@ export class Hold implements AsyncDisposable {
   }
 
   #letGo(): void {
-    this.#watched[Symbol.dispose]();
+    for (const watched of this.#watched) watched[Symbol.dispose]();
     this.#unlink[Symbol.dispose]();
   }
 

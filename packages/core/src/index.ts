@@ -2,11 +2,12 @@ export { Conclave, type ConnectOptions, connect } from "./conclave.ts";
 export type { Name, WaitOptions } from "./context.ts";
 export { CoordinationError, type ErrorCode, isCoordinationError } from "./errors.ts";
 export type { Guarded, Hold } from "./hold.ts";
+export type { Json } from "./json.ts";
 export type { Backend, Connector } from "./ports/backend.ts";
 export type { Clock } from "./ports/clock.ts";
 export type { CallOptions, Commit, Condition, Entry, KV, Listing, Operation, Revision, Txn } from "./ports/kv.ts";
 export type { CampaignOptions, Election, Leader, Leadership } from "./recipes/election.ts";
-export type { Advertisement, Instance, Json } from "./recipes/instance.ts";
+export type { Advertisement, Instance } from "./recipes/instance.ts";
 export type { Contender, Mutex } from "./recipes/mutex.ts";
 export type { Picked, Strategy } from "./recipes/pick.ts";
 export type { Registration } from "./recipes/registration.ts";
@@ -20,3 +21,4 @@ export type {
 } from "./recipes/service.ts";
 export { scoped } from "./scoped.ts";
 export type { Session } from "./session.ts";
+export { tokenOf } from "./token.ts";

@@ -1,30 +1,35 @@
 import type { Context, WaitOptions } from "./context.ts";
-import { CoordinationError } from "./errors.ts";
-import type { Held } from "./hold.ts";
-import type { Backend } from "./ports/backend.ts";
-import type { CallOptions, Entry, Revision } from "./ports/kv.ts";
-import type { Session } from "./session.ts";
+import { inPlace, lookFrom, type Place, takePlace } from "./place.ts";
+import type { CallOptions, Entry, List, Listing } from "./ports/kv.ts";
 import { patiently, settle } from "./settle.ts";
-import { abortable, linkSignals } from "./signals.ts";
 import { waitUntil } from "./wait.ts";
+
+/** One queue of a line: where our key goes, and whom it waits for. */
+export interface Lane {
+  /** Our key is created below this prefix. */
+  readonly own: string;
+  /** It waits for every older key below this one; by default for those below `own`. */
+  readonly ahead?: string | undefined;
+  /** Of the older keys, one that need not be waited for, nor those older still; by default there is none. */
+  readonly passable?: ((entry: Entry) => boolean) | undefined;
+}
 
 /**
  * The line of those who want what only one can have: keys under a prefix, each on its owner's lease, in the order they
  * were created. The oldest has it. This is the layout of Go's `concurrency` package for etcd, and the waiting is that of
  * Hunt, Konar, Junqueira and Reed, "ZooKeeper: Wait-free coordination for Internet-scale systems" (USENIX ATC 2010,
  * section 2.4, "Simple Locks without Herd Effect"): each watches only its predecessor, so a release wakes one waiter.
+ *
+ * Who stands in several lanes at once has one key in each, all created by one commit. Everyone waits for older keys
+ * alone, so no ring of waiters can form.
  */
 export class Line {
-  readonly prefix: string;
   readonly #context: Context;
+  readonly #lanes: readonly Lane[];
 
-  constructor(context: Context, prefix: string) {
+  constructor(context: Context, ...lanes: readonly Lane[]) {
     this.#context = context;
-    this.prefix = prefix;
-  }
-
-  get #backend(): Backend {
-    return this.#context.backend;
+    this.#lanes = lanes;
   }
 
   /**
@@ -38,111 +43,90 @@ export class Line {
    *
    * Rejects with `signal.reason`, or why the session ended, and then leaves the line.
    */
-  take(value: Uint8Array, options: WaitOptions): Promise<Held> {
-    return this.#named(options, async (session, key, signal) => {
-      const { created, resent, predecessor } = await this.#join(session, key, value, signal);
-      const place = { session, key, created, resent };
-      for (let ahead = predecessor; ahead !== undefined; ) ahead = await this.#gone(place, ahead, signal);
+  take(value: Uint8Array, options: WaitOptions): Promise<Place> {
+    return inPlace(this.#context, this.#prefixes, options, async (session, keys, signal) => {
+      // Later arrivals, and our own key, may stand before our predecessor: then ask for those created before us.
+      const newest = this.#lanes.map((lane) => ({ ...this.#older(lane), limit: 2 }));
+      const { place, results } = await takePlace(this.#context, { session, keys }, value, newest, signal);
+      const listings = results as readonly Listing[];
+      const unsure = listings.some(
+        ({ entries, more }) => more && entries.every(({ created }) => created >= place.created),
+      );
+      let ahead = unsure
+        ? await patiently(this.#context.backend.clock, signal, () => this.#predecessors(place, signal))
+        : this.#predecessorsIn(listings, place);
+      while (ahead.length > 0) ahead = await this.#gone(place, ahead, signal);
       return place;
     });
   }
 
   /** Takes the place only if the line is empty, in one commit that otherwise writes nothing. */
-  takeIfFree(value: Uint8Array, options: WaitOptions): Promise<Held | undefined> {
-    return this.#named(options, async (session, key, signal) => {
+  takeIfFree(value: Uint8Array, options: WaitOptions): Promise<Place | undefined> {
+    const { kv, clock } = this.#context.backend;
+    return inPlace(this.#context, this.#prefixes, options, async (session, keys, signal) => {
+      const [first] = keys as [string];
       let sendings = 0;
-      const commit = await settle(this.#backend.clock, signal, () => {
+      const commit = await settle(clock, signal, () => {
         sendings += 1;
-        return this.#backend.kv.commit(
+        return kv.commit(
           {
-            if: [{ prefix: this.prefix, empty: true }],
-            then: [{ put: key, value, lease: session.lease }, { get: key }],
-            else: [{ get: key }],
+            if: this.#lanes.map(({ own, ahead = own }) => ({ prefix: ahead, empty: true })),
+            then: [{ get: first }, ...keys.map((key) => ({ put: key, value, lease: session.lease }))],
+            else: [{ get: first }],
           },
           { signal },
         );
       });
       const resent = sendings > 1;
       // Our own key in a line that is not empty: an earlier sending of this commit was applied.
-      const entry = commit.succeeded ? commit.results[1] : commit.results[0];
-      if (entry) return { session, key, created: entry.created, resent };
+      const entry = commit.results[0] as Entry | undefined;
+      if (entry) return { session, keys, created: entry.created, resent };
       // An earlier sending may still arrive, and find the line empty.
-      if (resent) void session.discard(key);
+      if (resent) void session.discard(keys);
       return undefined;
     });
   }
 
   /** Everyone in line, whose turn it is first. */
   async entries(options?: CallOptions): Promise<readonly Entry[]> {
-    return (await this.#backend.kv.list(this.prefix, { ...options, order: "oldest" })).entries;
+    return (await this.#context.backend.kv.list(this.#prefixes[0] as string, { ...options, order: "oldest" })).entries;
   }
 
-  /** Runs an attempt on a key named for it alone, and leaves no such key behind when it fails. */
-  async #named<T>(
-    { signal }: WaitOptions,
-    attempt: (session: Session, key: string, signal: AbortSignal) => Promise<T>,
-  ): Promise<T> {
-    const session = await this.#context.sessions.current({ signal });
-    const key = this.prefix + session.nextName();
-    using linked = linkSignals(signal, session.signal);
-    try {
-      // A sent write need not settle first when the session ends: whatever becomes of the key goes with its lease.
-      return await abortable(attempt(session, key, linked.signal), session.signal);
-    } catch (error) {
-      if (session.isAlive()) void session.discard(key);
-      throw error;
-    }
+  get #prefixes(): readonly string[] {
+    return this.#lanes.map(({ own }) => own);
   }
 
-  async #join(
-    session: Session,
-    key: string,
-    value: Uint8Array,
-    signal: AbortSignal,
-  ): Promise<{ created: Revision; resent: boolean; predecessor: Entry | undefined }> {
-    const newest = { list: this.prefix, order: "newest", limit: 2, keysOnly: true } as const;
-    let sendings = 0;
-    const commit = await settle(this.#backend.clock, signal, () => {
-      sendings += 1;
-      return this.#backend.kv.commit(
-        {
-          if: [{ key, exists: false }],
-          then: [{ put: key, value, lease: session.lease }, { get: key }, newest],
-          else: [{ get: key }, newest],
-        },
-        { signal },
-      );
+  /** What to ask of the store to find who is ahead in a lane: the newest there, whose value matters only to `passable`. */
+  #older({ own, ahead = own, passable }: Lane): List {
+    return { list: ahead, order: "newest", limit: 1, keysOnly: passable === undefined };
+  }
+
+  async #predecessors(place: Place, signal: AbortSignal): Promise<readonly Entry[]> {
+    const reads = this.#lanes.map((lane) => ({ ...this.#older(lane), createdBefore: place.created }));
+    return this.#predecessorsIn((await lookFrom(this.#context, place, reads, signal)) as readonly Listing[], place);
+  }
+
+  /** Who is waited for, at most one in each lane. */
+  #predecessorsIn(listings: readonly Listing[], place: Place): readonly Entry[] {
+    return this.#lanes.flatMap(({ passable }, index) => {
+      const entry = listings[index]?.entries.find(({ created }) => created < place.created);
+      return entry === undefined || passable?.(entry) ? [] : [entry];
     });
-    // Our key was there already: an earlier sending of this commit was applied.
-    const [own, { entries }] = commit.succeeded ? [commit.results[1], commit.results[2]] : commit.results;
-    if (own === undefined) throw placeLost(key);
-    // Later arrivals may stand before us in the list: then ask for those created before us.
-    const ask = () => patiently(this.#backend.clock, signal, () => this.#predecessor(key, own.created, signal));
-    const predecessor = entries[0]?.key === key ? entries[1] : await ask();
-    return { created: own.created, resent: sendings > 1, predecessor };
   }
 
-  async #predecessor(key: string, created: Revision, signal: AbortSignal): Promise<Entry | undefined> {
-    const older = { list: this.prefix, order: "newest", limit: 1, keysOnly: true, createdBefore: created } as const;
-    const { results } = await this.#backend.kv.commit({ then: [{ get: key }, older] }, { signal });
-    const [own, { entries }] = results as readonly [Entry | undefined, { readonly entries: readonly Entry[] }];
-    if (own?.created !== created) throw placeLost(key);
-    return entries[0];
-  }
-
-  /** Waits until somebody else, or nobody, is the predecessor. */
-  async #gone(place: Held, ahead: Entry, signal: AbortSignal): Promise<Entry | undefined> {
+  /** Waits until others, or nobody, are the predecessors. */
+  async #gone(place: Place, ahead: readonly Entry[], signal: AbortSignal): Promise<readonly Entry[]> {
     const look = async () => {
-      const predecessor = await this.#predecessor(place.key, place.created, signal);
-      const same = predecessor?.key === ahead.key && predecessor.created === ahead.created;
-      return same ? undefined : { predecessor };
+      const now = await this.#predecessors(place, signal);
+      const same = now.length === ahead.length && now.every((entry, index) => isSame(entry, ahead[index] as Entry));
+      return same ? undefined : now;
     };
     const recheckMs = place.session.lease.ttlMs;
-    const ranges = [{ key: ahead.key }, { key: place.key }];
-    return (await waitUntil(this.#backend, ranges, look, { signal, recheckMs })).predecessor;
+    const ranges = [...ahead, ...place.keys.map((key) => ({ key }))].map(({ key }) => ({ key }));
+    return waitUntil(this.#context.backend, ranges, look, { signal, recheckMs });
   }
 }
 
-function placeLost(key: string): CoordinationError {
-  return new CoordinationError("LEASE_LOST", `the place in line is lost: the key ${key} is gone`);
+function isSame(one: Entry, other: Entry): boolean {
+  return one.key === other.key && one.created === other.created;
 }

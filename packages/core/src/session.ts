@@ -113,27 +113,39 @@ export class Session implements AsyncDisposable {
   }
 
   /**
-   * Deletes an own key, and tries again after each renewal until that is done; the lease takes the key at the latest.
-   * Resolves after the first attempt. Without `created` the key's put may still arrive, even once more where it was sent
-   * several times: it is looked for until one time to live has passed.
+   * Deletes own keys, and tries again after each renewal until that is done; the lease takes the keys at the latest.
+   * Resolves after the first attempt. Without `created` the keys' put may still arrive, even once more where it was sent
+   * several times: they are looked for until one time to live has passed.
    */
-  discard(key: string, created?: Revision): Promise<void> {
+  discard(keys: readonly string[], created?: Revision): Promise<void> {
     const { kv, clock } = this.#backend;
     const since = instant(clock);
     const options = { timeoutMs: cleanupMs(this.lease.ttlMs) };
+    const [name] = keys as [string];
+    const remove = async (doomed: readonly string[], created: Revision): Promise<void> => {
+      const conditions = doomed.map((key) => ({ key, created }));
+      const deletes = doomed.map((key) => ({ delete: key }));
+      const { succeeded } = await kv.commit({ if: conditions, then: deletes }, options);
+      // One of them is gone already: the others go one by one.
+      if (!succeeded && doomed.length > 1) for (const key of doomed) await remove([key], created);
+    };
     const cleanup = async (): Promise<boolean> => {
       if (created !== undefined) {
-        await kv.commit({ if: [{ key, created }], then: [{ delete: key }] }, options);
+        await remove(keys, created);
         return true;
       }
-      const entry = await kv.get(key, options);
-      if (this.#cleanups.get(key) !== cleanup) return true;
-      const ours = entry?.lease === this.lease.id;
-      if (ours) await kv.commit({ if: [{ key, modified: entry.modified }], then: [{ delete: key }] }, options);
+      const reads = keys.map((key) => ({ get: key }));
+      const { results } = await kv.commit({ then: reads }, options);
+      if (this.#cleanups.get(name) !== cleanup) return true;
+      for (const entry of results) {
+        if (entry?.lease !== this.lease.id) continue;
+        const { key, modified } = entry;
+        await kv.commit({ if: [{ key, modified }], then: [{ delete: key }] }, options);
+      }
       return elapsedMs(clock, since) >= this.lease.ttlMs;
     };
-    this.#cleanups.set(key, cleanup);
-    return this.#track(this.#attempt(key, cleanup));
+    this.#cleanups.set(name, cleanup);
+    return this.#track(this.#attempt(name, cleanup));
   }
 
   /** Takes back a `discard`, before the key is put again: what is put from now on stays. */

@@ -209,7 +209,7 @@ describe("the end of a session", () => {
     const { clock, backend, client } = await world();
     for (const ms of [0, 100, 3_333, 3_400, 9_000]) {
       const { session } = await sessionOn(backend);
-      void session.discard("never-written");
+      void session.discard(["never-written"]);
       if (ms > 5_000) client.disconnect();
       await clock.advance(ms);
       await session.close();
@@ -222,7 +222,7 @@ describe("the end of a session", () => {
   test("by close does not wait longer than one cleanup for a store that answers nothing", async () => {
     const { clock, backend } = await world();
     const { session } = await sessionOn(backend);
-    for (let index = 0; index < 50; index++) await session.discard(`mine-${index}`);
+    for (let index = 0; index < 50; index++) await session.discard([`mine-${index}`]);
     // A store that hangs until the call's own deadline.
     backend.fault = async ({ name, options }, proceed) => {
       if (name === "keepAlive") return proceed();

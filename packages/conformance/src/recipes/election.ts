@@ -1,4 +1,4 @@
-import type { Leader, Leadership } from "@conclave/core";
+import { type Leader, type Leadership, tokenOf } from "@conclave/core";
 import { sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Scene, Suite } from "../context.ts";
@@ -64,7 +64,7 @@ export function election(suite: Suite): void {
     expect(observer.seen.at(-1)?.token).toBe(leadership.token);
     expect(leadership.isHeld()).toBe(true);
     const entry = await present(backend.kv, leadership.key);
-    expect([entry.created, textOf(entry)]).toEqual([leadership.token, "after"]);
+    expect([tokenOf(entry.created), textOf(entry)]).toEqual([leadership.token, "after"]);
     expect(entry.lease, "it still goes with its process").toBe((await candidate.conclave.session()).lease.id);
   });
 

@@ -1,3 +1,4 @@
+import { tokenOf } from "@conclave/core";
 import { sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Suite } from "../context.ts";
@@ -13,7 +14,7 @@ export function exclusionGrants(suite: Suite, exclusive: Exclusive): void {
     expect(grant.isHeld()).toBe(true);
     expect(grant.signal.aborted).toBe(false);
     expect(await contest.keys()).toEqual([grant.key]);
-    expect((await present(backend.kv, grant.key)).created).toBe(grant.token);
+    expect(tokenOf((await present(backend.kv, grant.key)).created)).toBe(grant.token);
   });
 
   suite.it("leaves nothing behind when it is released", async (backend, scene) => {

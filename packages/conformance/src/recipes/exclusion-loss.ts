@@ -1,3 +1,4 @@
+import { tokenOf } from "@conclave/core";
 import { sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Suite } from "../context.ts";
@@ -171,7 +172,7 @@ export function exclusionLoss(suite: Suite, exclusive: Exclusive): void {
     expect(lost.isHeld()).toBe(false);
     const anew = await within(backend, scene.patienceMs, contest.acquire(process));
     room.enter(anew);
-    expect((await present(backend.kv, anew.key)).created).toBe(anew.token);
+    expect(tokenOf((await present(backend.kv, anew.key)).created)).toBe(anew.token);
     expect(lost.isHeld()).toBe(false);
   });
 }

@@ -1,3 +1,4 @@
+import { tokenOf } from "@conclave/core";
 import { expect } from "vitest";
 import type { Suite } from "../context.ts";
 import { present, texts } from "../entries.ts";
@@ -157,7 +158,7 @@ export function mutex(suite: Suite): void {
     }
     const queue = await queueNow();
     expect(queue.map(({ owner }) => owner)).toEqual(owners);
-    for (const { key, token } of queue) expect((await present(backend.kv, key)).created).toBe(token);
+    for (const { key, token } of queue) expect(tokenOf((await present(backend.kv, key)).created)).toBe(token);
     const tokens = queue.map(({ token }) => token);
     expect(tokens).toEqual([...tokens].sort((a, b) => (a < b ? -1 : 1)));
     for (const [index, { conclave }] of processes.entries()) {

@@ -1,3 +1,4 @@
+import { tokenOf } from "@conclave/core";
 import type { Backend, Lease } from "@conclave/core/backend";
 import { sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
@@ -17,7 +18,7 @@ export function session(suite: Suite): void {
     for (let waitedMs = 0; waitedMs < 2.5 * ttlMs; waitedMs += ttlMs / 2) {
       await sleep(clock, ttlMs / 2);
       expect(hold.isHeld(), `after ${waitedMs} ms`).toBe(true);
-      expect((await present(kv, hold.key)).created).toBe(hold.token);
+      expect(tokenOf((await present(kv, hold.key)).created)).toBe(hold.token);
     }
   });
 
@@ -115,7 +116,7 @@ export function session(suite: Suite): void {
       await sleep(backend.clock, scene.timing.ttlMs * 0.4);
     }
     expect(hold.isHeld()).toBe(true);
-    expect((await present(backend.kv, hold.key)).created).toBe(hold.token);
+    expect(tokenOf((await present(backend.kv, hold.key)).created)).toBe(hold.token);
   });
 
   suite.it("opens another, with the next epoch, for what needs one after a loss", async (backend, scene) => {

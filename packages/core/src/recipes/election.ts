@@ -7,9 +7,10 @@ import { Follower } from "../follow.ts";
 import { Hold } from "../hold.ts";
 import { Line } from "../line.ts";
 import type { Backend } from "../ports/backend.ts";
-import type { CallOptions, Entry, Revision } from "../ports/kv.ts";
+import type { CallOptions, Entry } from "../ports/kv.ts";
 import { isForNow, settle } from "../settle.ts";
 import { linkSignals, sleep } from "../signals.ts";
+import { tokenOf } from "../token.ts";
 
 /** How to be a candidate. */
 export interface CampaignOptions extends WaitOptions {
@@ -22,7 +23,7 @@ export interface Leader {
   /** What it last proclaimed. */
   readonly value: string;
   /** The token of its leadership; grows with every one. */
-  readonly token: Revision;
+  readonly token: bigint;
   /** Its key, as the conclave's own `kv` knows it. Deleting it deposes the leader. */
   readonly key: string;
 }
@@ -63,11 +64,13 @@ export class Leadership extends Hold {
  */
 export class Election {
   readonly #context: Context;
+  readonly #prefix: string;
   readonly #line: Line;
 
   constructor(context: Context, name: Name) {
     this.#context = context;
-    this.#line = new Line(context, roomyPrefixOf("election", name, context.backend.limits));
+    this.#prefix = roomyPrefixOf("election", name, context.backend.limits);
+    this.#line = new Line(context, { own: this.#prefix });
   }
 
   get #backend(): Backend {
@@ -116,7 +119,7 @@ export class Election {
   /** Who leads now; undefined when nobody does. One round trip, and no session. Rejects as `kv.list` does. */
   async leader(options: CallOptions = {}): Promise<Leader | undefined> {
     checkOptions("leader", options, callOptions);
-    const { entries } = await this.#backend.kv.list(this.#line.prefix, { ...options, order: "oldest", limit: 1 });
+    const { entries } = await this.#backend.kv.list(this.#prefix, { ...options, order: "oldest", limit: 1 });
     return entries[0] && leaderOf(entries[0]);
   }
 
@@ -131,7 +134,7 @@ export class Election {
   async *observe(options: WaitOptions = {}): AsyncGenerator<Leader | undefined, void, undefined> {
     checkOptions("observe", options, ["signal"]);
     using linked = linkSignals(options.signal, this.#context.closed);
-    await using candidates = await Follower.open(this.#backend, this.#line.prefix, linked.signal);
+    await using candidates = await Follower.open(this.#backend, this.#prefix, linked.signal);
     let seen: Entry | "nothing" | undefined = "nothing";
     for await (const { entries } of candidates) {
       const first = oldest(entries.values());
@@ -171,5 +174,5 @@ function oldest(entries: Iterable<Entry>): Entry | undefined {
 }
 
 function leaderOf({ key, value, created }: Entry): Leader {
-  return { value: decode(value), token: created, key };
+  return { value: decode(value), token: tokenOf(created), key };
 }

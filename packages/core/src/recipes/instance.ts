@@ -1,10 +1,8 @@
 import { checkContent, checkOptions, outOfRange, wrongType } from "../arguments.ts";
 import { decode, encode } from "../bytes.ts";
 import { segment, unsegment } from "../context.ts";
+import type { Json } from "../json.ts";
 import type { Entry, Revision } from "../ports/kv.ts";
-
-/** Anything JSON can carry. */
-export type Json = string | number | boolean | null | readonly Json[] | { readonly [name: string]: Json };
 
 /** What an instance of a service says of itself. */
 export interface Advertisement {

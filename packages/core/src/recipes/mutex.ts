@@ -3,14 +3,15 @@ import { decode, encode } from "../bytes.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
 import { Hold } from "../hold.ts";
 import { Line } from "../line.ts";
-import type { CallOptions, Revision } from "../ports/kv.ts";
+import type { CallOptions } from "../ports/kv.ts";
+import { tokenOf } from "../token.ts";
 
 /** Someone who holds a mutex or waits for it. Others who use the same keys, `etcdctl lock` for one, are seen as well. */
 export interface Contender {
   /** What the process calls itself: the `owner` it connected with, "" by default. */
   readonly owner: string;
   /** The token that its hold has, or will have. */
-  readonly token: Revision;
+  readonly token: bigint;
   /** Its key, as the conclave's own `kv` knows it. Deleting it takes the place, or the hold, away. */
   readonly key: string;
   /** The id of the lease that keeps its place. */
@@ -22,7 +23,7 @@ export interface Contender {
  * re-entrant: who holds it and asks again waits for itself.
  *
  *   1. take a place in line;
- *   2. when it is our turn we hold the lock, with the key's creation revision as the token;
+ *   2. when it is our turn we hold the lock, with a token made of the key's creation revision;
  *   3. to release, delete the key, if it is still that incarnation.
  *
  * Free, it takes one round trip; the line is that of `etcdctl lock` and of Go's `concurrency.Mutex`. A waiter whose own
@@ -35,7 +36,7 @@ export class Mutex {
 
   constructor(context: Context, name: Name) {
     this.#context = context;
-    this.#line = new Line(context, roomyPrefixOf("mutex", name, context.backend.limits));
+    this.#line = new Line(context, { own: roomyPrefixOf("mutex", name, context.backend.limits) });
   }
 
   /**
@@ -84,7 +85,12 @@ export class Mutex {
   async queue(options: CallOptions = {}): Promise<readonly Contender[]> {
     checkOptions("queue", options, callOptions);
     const entries = await this.#line.entries(options);
-    return entries.map(({ key, value, created, lease }) => ({ owner: decode(value), token: created, key, lease }));
+    return entries.map(({ key, value, created, lease }) => ({
+      owner: decode(value),
+      token: tokenOf(created),
+      key,
+      lease,
+    }));
   }
 
   async #acquire(options: WaitOptions, until?: AbortSignal): Promise<Hold> {

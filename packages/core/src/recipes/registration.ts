@@ -75,7 +75,7 @@ export class Registration implements AsyncDisposable {
     } catch (error) {
       // It may have been applied, or may be yet.
       const ours = !this.signal.aborted && !this.#siblings.has(this.#key);
-      if (ours && session.isAlive()) void session.discard(this.#key);
+      if (ours && session.isAlive()) void session.discard([this.#key]);
       throw error;
     }
   }
@@ -130,7 +130,7 @@ export class Registration implements AsyncDisposable {
       if (this.#siblings.get(this.#key) === this) this.#siblings.delete(this.#key);
       this.#watched?.[Symbol.dispose]();
       if (this.#session?.isAlive() && !this.signal.aborted) {
-        await this.#session.discard(this.#key);
+        await this.#session.discard([this.#key]);
       }
     });
   }
