@@ -169,8 +169,15 @@ function encodeOperation(operation: Operation): IRequestOp {
 
 function encodeCondition(condition: Condition): ICompare {
   const created = { target: CompareTarget.Create, result: CompareResult.Equal };
-  // Over a range etcd compares every key there is, so that this holds if there is none.
-  if ("prefix" in condition) return { ...prefixRange(condition.prefix), ...created, create_revision: "0" };
+  if ("prefix" in condition) {
+    const range = prefixRange(condition.prefix);
+    // Over a range etcd compares every key there is, so that this holds if there is none.
+    if ("empty" in condition) return { ...range, ...created, create_revision: "0" };
+    // Where there is none it compares 0.
+    const after = condition.noneModifiedAfter < 0n ? 0n : condition.noneModifiedAfter;
+    const target = { target: CompareTarget.Mod, result: CompareResult.Less };
+    return { ...range, ...target, mod_revision: int64(after + 1n) };
+  }
   const { key } = keyRange(condition.key);
   if ("exists" in condition) {
     return {

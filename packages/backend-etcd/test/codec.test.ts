@@ -10,13 +10,14 @@ describe("the codec", () => {
       if: [
         { key: "a", exists: true },
         { prefix: "p/", empty: true },
+        { prefix: "p/", noneModifiedAfter: 5n },
       ],
       then: [put("a"), { delete: "b" }, { get: "c" }, { list: "p/" }],
       else: [{ get: "a" }],
     });
     const ranges = [...(success ?? []), ...(failure ?? [])].map((operation) => Object.values(operation)[0] as object);
     expect(ranges.map((range) => "range_end" in range)).toEqual([false, false, false, true, false]);
-    expect(compare?.map((condition) => "range_end" in condition)).toEqual([false, true]);
+    expect(compare?.map((condition) => "range_end" in condition)).toEqual([false, true, true]);
     expect(JSON.stringify({ compare, success, failure })).not.toContain('"range_end":{"type":"Buffer","data":[]}');
   });
 
@@ -88,6 +89,19 @@ describe("the codec", () => {
         then: [],
       });
       expect(compare).toMatchObject([{ create_revision: "-1" }, { mod_revision: "-1" }]);
+    }
+  });
+
+  it("compares what is under a prefix with the next revision, within what a revision can be", () => {
+    for (const [revision, compared] of [
+      [-5n, "1"],
+      [0n, "1"],
+      [5n, "6"],
+      [2n ** 63n - 1n, "9223372036854775807"],
+      [2n ** 70n, "9223372036854775807"],
+    ] as const) {
+      const { compare } = encodeTxn({ if: [{ prefix: "p/", noneModifiedAfter: revision }], then: [] });
+      expect(compare).toMatchObject([{ target: 2, result: 2, mod_revision: compared }]);
     }
   });
 

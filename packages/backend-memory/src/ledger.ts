@@ -181,7 +181,11 @@ export class Ledger {
   }
 
   #holds(condition: Condition): boolean {
-    if ("prefix" in condition) return this.#keys.under(condition.prefix).next().done === true;
+    if ("prefix" in condition) {
+      for (const { modified } of this.#keys.under(condition.prefix))
+        if ("empty" in condition || modified > condition.noneModifiedAfter) return false;
+      return true;
+    }
     const entry = this.#keys.get(condition.key);
     if ("exists" in condition) return condition.exists === (entry !== undefined);
     if ("created" in condition) return entry?.created === condition.created;

@@ -121,20 +121,31 @@ function checkRevision(argument: string, value: unknown): void {
   if (typeof value !== "bigint") throw wrongType(argument, value, "a revision, which is a bigint");
 }
 
-const conditionFields: readonly string[] = ["key", "exists", "created", "modified", "prefix", "empty"];
+const conditionFields: readonly string[] = [
+  "key",
+  "exists",
+  "created",
+  "modified",
+  "prefix",
+  "empty",
+  "noneModifiedAfter",
+];
 
 function checkCondition(argument: string, condition: Condition, limits: Limits): void {
   if (typeof condition !== "object" || condition === null) throw wrongType(argument, condition, "a condition");
   checkOptions(argument, condition, conditionFields);
   // A second one would be ignored, and what it was to guard would not be.
-  if (Object.keys(condition).length !== 2 || "prefix" in condition !== "empty" in condition) {
+  const ofPrefix = "empty" in condition || "noneModifiedAfter" in condition;
+  if (Object.keys(condition).length !== 2 || "prefix" in condition !== ofPrefix) {
     throw new TypeError(
-      `${argument} must be one condition: a key with exists, created or modified, or a prefix with empty`,
+      `${argument} must be one condition: a key with exists, created or modified, or a prefix with empty or noneModifiedAfter`,
     );
   }
   if ("prefix" in condition) {
     checkPrefix(`prefix of ${argument}`, condition.prefix, limits);
-    if (condition.empty !== true) throw wrongType(`empty of ${argument}`, condition.empty, "true");
+    if ("noneModifiedAfter" in condition)
+      checkRevision(`noneModifiedAfter of ${argument}`, condition.noneModifiedAfter);
+    else if (condition.empty !== true) throw wrongType(`empty of ${argument}`, condition.empty, "true");
     return;
   }
   checkKey(`key of ${argument}`, condition.key, limits);

@@ -156,6 +156,24 @@ const wrong: [string, (backend: Backend & Any) => Promise<unknown>, typeof TypeE
   ["created as number", (b) => b.kv.commit({ if: [{ key: "a", created: 1 }], then: [] }), TypeError, /created.*bigint/],
   ["empty: false", (b) => b.kv.commit({ if: [{ prefix: "a", empty: false }], then: [] }), TypeError, /empty.*true/],
   [
+    "noneModifiedAfter as number",
+    (b) => b.kv.commit({ if: [{ prefix: "a", noneModifiedAfter: 1 }], then: [] }),
+    TypeError,
+    /noneModifiedAfter of txn.if\[0\].*bigint/,
+  ],
+  [
+    "noneModifiedAfter of a key",
+    (b) => b.kv.commit({ if: [{ key: "a", noneModifiedAfter: 1n }], then: [] }),
+    TypeError,
+    /txn.if\[0\] must be one condition/,
+  ],
+  [
+    "two conditions on a prefix in one",
+    (b) => b.kv.commit({ if: [{ prefix: "a", empty: true, noneModifiedAfter: 1n }], then: [] }),
+    TypeError,
+    /txn.if\[0\] must be one condition/,
+  ],
+  [
     "two conditions in one",
     (b) => b.kv.commit({ if: [{ key: "a", exists: false, created: 5n }], then: [put("a")] }),
     TypeError,

@@ -20,6 +20,7 @@ describe.each(scopes)("a backend seen through %s", (_, view) => {
         { key: "a", exists: true },
         { key: "z", exists: false },
         { prefix: "in", empty: true },
+        { prefix: "z", noneModifiedAfter: 0n },
       ],
       then: [{ put: "d", value: encode("new") }, { delete: "z" }, { delete: "a" }, { get: "b/c" }, { list: "" }],
     });
@@ -49,6 +50,10 @@ describe.each(scopes)("a backend seen through %s", (_, view) => {
       expect((await inside.kv.commit({ if: [condition], then: [] })).succeeded).toBe(true);
     }
     expect((await inside.kv.commit({ if: [{ prefix: "", empty: true }], then: [] })).succeeded).toBe(false);
+    await put(other, "a", "later, and outside");
+    const unchanged = { if: [{ prefix: "", noneModifiedAfter: modified }], then: [] };
+    expect((await inside.kv.commit(unchanged)).succeeded).toBe(true);
+    expect((await other.kv.commit(unchanged)).succeeded).toBe(false);
   });
 
   test("pages through what is inside with startAfter", async () => {

@@ -58,6 +58,7 @@ function takersOfPrefixes({
     ["prefix", (prefix) => watches.watch({ prefix })],
     ["list of txn.then[0]", (list) => kv.commit({ then: [{ list }] })],
     ["prefix of txn.if[0]", (prefix) => kv.commit({ if: [{ prefix, empty: true }], then: [] })],
+    ["prefix of txn.if[0]", (prefix) => kv.commit({ if: [{ prefix, noneModifiedAfter: 1n }], then: [] })],
   ];
 }
 

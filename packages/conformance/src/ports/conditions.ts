@@ -126,6 +126,58 @@ export function conditions(suite: Suite): void {
     applied(await kv.commit({ if: [{ prefix: "a/", empty: true }], then: [] }));
   });
 
+  suite.it("holds {prefix, noneModifiedAfter} until a key there is created or written again", async ({ kv }) => {
+    await write(kv, { "a/1": "", "a/2": "", b: "" });
+    const since = (revision: bigint) => kv.commit({ if: [{ prefix: "a/", noneModifiedAfter: revision }], then: [] });
+    for (const change of [{ "a/3": "" }, { "a/1": "" }, { "a/": "" }, { "a/\u{10ffff}": "" }, { "a/b/c": "" }]) {
+      const { revision } = await kv.list("a/");
+      applied(await since(revision));
+      const written = await write(kv, change);
+      refused(await since(revision));
+      refused(await since(written - 1n));
+      applied(await since(written));
+      applied(await since(written + 1n));
+    }
+  });
+
+  suite.it("holds {prefix, noneModifiedAfter} whatever is deleted, or written beside the prefix", async ({ kv }) => {
+    await write(kv, { "a/1": "", "a/2": "" });
+    const { revision } = await kv.list("a/");
+    const unchanged = { if: [{ prefix: "a/", noneModifiedAfter: revision }], then: [] } as const;
+    await write(kv, { a: "", "a.": "", a0: "", ab: "", "b/": "" });
+    applied(await kv.commit(unchanged));
+    refused(await kv.commit({ if: [{ prefix: "a", noneModifiedAfter: revision }], then: [] }));
+    refused(await kv.commit({ if: [{ prefix: "", noneModifiedAfter: revision }], then: [] }));
+    await remove(kv, "a/1");
+    applied(await kv.commit(unchanged));
+    await write(kv, { "a/1": "" });
+    refused(await kv.commit(unchanged));
+    await remove(kv, "a/1");
+    applied(await kv.commit(unchanged));
+  });
+
+  suite.it("holds {prefix, noneModifiedAfter} for any revision where there is nothing", async ({ kv }) => {
+    for (const revision of [-(2n ** 70n), -1n, 0n, 1n, 2n ** 63n - 1n, 2n ** 70n])
+      applied(await kv.commit({ if: [{ prefix: "a/", noneModifiedAfter: revision }], then: [] }));
+    await write(kv, { "a/1": "" });
+    for (const revision of [-(2n ** 70n), -1n, 0n])
+      refused(await kv.commit({ if: [{ prefix: "a/", noneModifiedAfter: revision }], then: [] }));
+    for (const revision of [2n ** 63n - 1n, 2n ** 70n])
+      applied(await kv.commit({ if: [{ prefix: "a/", noneModifiedAfter: revision }], then: [] }));
+  });
+
+  suite.it("puts under a prefix at once only one of many who saw nothing newer there", async ({ kv }) => {
+    await write(kv, { "a/first": "" });
+    const { revision } = await kv.list("a/");
+    const commits = await Promise.all(
+      numbered(20).map((name) =>
+        kv.commit({ if: [{ prefix: "a/", noneModifiedAfter: revision }], then: [put(`a/${name}`, "")] }),
+      ),
+    );
+    expect(commits.filter(({ succeeded }) => succeeded)).toHaveLength(1);
+    expect(Object.keys(await texts(kv, "a/"))).toHaveLength(2);
+  });
+
   suite.it("fails when any one of many conditions fails", async ({ kv }) => {
     const created = await write(kv, { a: "" });
     const holding: Condition[] = [
@@ -134,6 +186,7 @@ export function conditions(suite: Suite): void {
       { key: "a", created },
       { key: "a", modified: created },
       { prefix: "c/", empty: true },
+      { prefix: "a", noneModifiedAfter: created },
     ];
     applied(await kv.commit({ if: holding, then: [] }));
     const failing: Condition[] = [
@@ -142,6 +195,7 @@ export function conditions(suite: Suite): void {
       { key: "a", created: created + 1n },
       { key: "a", modified: created + 1n },
       { prefix: "a", empty: true },
+      { prefix: "a", noneModifiedAfter: created - 1n },
     ];
     for (const [index, condition] of failing.entries()) {
       refused(await kv.commit({ if: holding.with(index, condition), then: [put("written", "")] }));

@@ -33,7 +33,10 @@ class Model {
   }
 
   holds(condition: Condition): boolean {
-    if ("prefix" in condition) return this.list(condition.prefix, {}).length === 0;
+    if ("prefix" in condition) {
+      const newest = "empty" in condition ? -1n : condition.noneModifiedAfter;
+      return this.list(condition.prefix, {}).every(({ modified }) => modified <= newest);
+    }
     const entry = this.entries.get(condition.key);
     if ("exists" in condition) return (entry !== undefined) === condition.exists;
     return "created" in condition ? entry?.created === condition.created : entry?.modified === condition.modified;
@@ -49,7 +52,7 @@ type Writes = ReadonlyMap<string, Uint8Array | undefined>;
 
 /** What a condition asks, before it is known what the store holds. */
 interface Guess {
-  readonly about: "exists" | "created" | "modified" | "empty";
+  readonly about: "exists" | "created" | "modified" | "empty" | "newest";
   readonly name: string;
   readonly right: boolean;
 }
@@ -68,7 +71,13 @@ const command: fc.Arbitrary<Command> = fc.oneof(
     writes: fc.array(fc.tuple(name, value), { maxLength: 4 }).map((pairs): Writes => new Map(pairs)),
     guesses: fc.array(
       fc.record({
-        about: fc.constantFrom("exists" as const, "created" as const, "modified" as const, "empty" as const),
+        about: fc.constantFrom(
+          "exists" as const,
+          "created" as const,
+          "modified" as const,
+          "empty" as const,
+          "newest" as const,
+        ),
         name: fc.oneof(
           name,
           prefix.filter((each) => each !== ""),
@@ -92,6 +101,11 @@ const command: fc.Arbitrary<Command> = fc.oneof(
 /** A condition of that kind. A revision is guessed right, or next to right; of an absent key none is right. */
 function conditionOf({ about, name, right }: Guess, model: Model): Condition {
   if (about === "empty") return { prefix: name, empty: true };
+  if (about === "newest") {
+    let newest = 0n;
+    for (const { modified } of model.list(name, {})) if (modified > newest) newest = modified;
+    return { prefix: name, noneModifiedAfter: newest - (right ? 0n : 1n) };
+  }
   if (about === "exists") return { key: name, exists: right };
   const entry = model.entries.get(name);
   const revision = entry ? entry[about] + (right ? 0n : 1n) : 1n;

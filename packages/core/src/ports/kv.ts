@@ -51,7 +51,7 @@ export interface ListOptions extends CallOptions, Selection {}
 /** One consistent cut of a prefix: all of it as it was at one revision. */
 export interface Listing {
   readonly entries: readonly Entry[];
-  /** The revision of the cut. */
+  /** The revision of the cut: what it does not show is written at a larger one. */
   readonly revision: Revision;
   /** Whether `limit` left entries out. */
   readonly more: boolean;
@@ -59,13 +59,15 @@ export interface Listing {
 
 /**
  * What must be true, atomically, for a transaction's `then` to be applied. A condition on a revision does not hold for a
- * key that is absent, whatever the revision.
+ * key that is absent, whatever the revision. `noneModifiedAfter` holds for a prefix while every entry there is of that
+ * revision or an earlier one, so also while there is none: it tells what was put since, not what was deleted.
  */
 export type Condition =
   | { readonly key: string; readonly exists: boolean }
   | { readonly key: string; readonly created: Revision }
   | { readonly key: string; readonly modified: Revision }
-  | { readonly prefix: string; readonly empty: true };
+  | { readonly prefix: string; readonly empty: true }
+  | { readonly prefix: string; readonly noneModifiedAfter: Revision };
 
 /** Writes a key, on a lease that this client was granted. Without a lease the key comes off the lease it was on. */
 export interface Put {
