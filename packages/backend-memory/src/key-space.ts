@@ -1,4 +1,4 @@
-import type { Entry } from "@conclave/core/backend";
+import { compareKeys, type Entry } from "@conclave/core/backend";
 
 /** Entries by key, in the order of their keys' UTF-8 bytes, so that a prefix is one stretch. */
 export class KeySpace {
@@ -39,19 +39,4 @@ export class KeySpace {
     }
     return low;
   }
-}
-
-/** Orders keys as their UTF-8 bytes do. JavaScript's own order differs: it puts U+10000 and above before U+E000. */
-export function compareKeys(a: string, b: string): number {
-  const length = Math.min(a.length, b.length);
-  for (let index = 0; index < length; index += 1) {
-    const [left, right] = [a.charCodeAt(index), b.charCodeAt(index)];
-    if (left !== right) return rank(left) - rank(right);
-  }
-  return a.length - b.length;
-}
-
-/** A UTF-16 unit's place in code point order: surrogates, which stand for U+10000 and above, come last. */
-function rank(unit: number): number {
-  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
 }

@@ -3,6 +3,7 @@ import {
   type Clock,
   type Condition,
   CoordinationError,
+  compareKeys,
   type Entry,
   type List,
   type Listing,
@@ -13,7 +14,7 @@ import {
   type Txn,
   wrongType,
 } from "@conclave/core/backend";
-import { compareKeys, KeySpace } from "./key-space.ts";
+import { KeySpace } from "./key-space.ts";
 import type { Changes, Mode } from "./mode.ts";
 import { giveWay } from "./turns.ts";
 

@@ -1,7 +1,7 @@
 /** What the author of a backend needs: the ports, the checks that stand before every adapter, and a few helpers. */
 export { checkMs, checkOptions, checkText, outOfRange, wrongType } from "./arguments.ts";
 export { backoffMs } from "./backoff.ts";
-export { byteLength, decode, encode, noBytes } from "./bytes.ts";
+export { byteLength, compareKeys, decode, encode, noBytes } from "./bytes.ts";
 export { checked } from "./checked.ts";
 export { CoordinationError, type ErrorCode, isCoordinationError } from "./errors.ts";
 export type * from "./ports/backend.ts";

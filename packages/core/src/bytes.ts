@@ -24,3 +24,18 @@ export function byteLength(text: string): number {
   }
   return bytes;
 }
+
+/** Orders keys as their UTF-8 bytes do. JavaScript's own order differs: it puts U+10000 and above before U+E000. */
+export function compareKeys(a: string, b: string): number {
+  const length = Math.min(a.length, b.length);
+  for (let index = 0; index < length; index += 1) {
+    const [left, right] = [a.charCodeAt(index), b.charCodeAt(index)];
+    if (left !== right) return rank(left) - rank(right);
+  }
+  return a.length - b.length;
+}
+
+/** A UTF-16 unit's place in code point order: surrogates, which stand for U+10000 and above, come last. */
+function rank(unit: number): number {
+  return unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit;
+}

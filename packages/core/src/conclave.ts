@@ -1,4 +1,4 @@
-import { checkContent, checkFunction, checkMs, checkName, checkOptions, wrongType } from "./arguments.ts";
+import { checkContent, checkFunction, checkMs, checkName, checkOptions, checkPrefix, wrongType } from "./arguments.ts";
 import { byteLength } from "./bytes.ts";
 import type { Context, Name, WaitOptions } from "./context.ts";
 import { CoordinationError } from "./errors.ts";
@@ -8,8 +8,9 @@ import { Receipts } from "./receipts.ts";
 import { Election } from "./recipes/election.ts";
 import { Mutex } from "./recipes/mutex.ts";
 import { Service } from "./recipes/service.ts";
+import { Replica } from "./replica.ts";
 import { scoped } from "./scoped.ts";
-import type { Session } from "./session.ts";
+import type { LiveSession } from "./session.ts";
 import { Sessions } from "./sessions.ts";
 
 /** How a process takes part. `signal` and `timeoutMs` are for connecting alone, and end nothing afterwards. */
@@ -124,9 +125,23 @@ export class Conclave implements AsyncDisposable {
    * its `lease`, and the key goes when this process dies. Rejects with `signal.reason`, with `UNAVAILABLE` when there is
    * none and the store does not answer, with `CLOSED` after `close`.
    */
-  async session(options: WaitOptions = {}): Promise<Session> {
+  async session(options: WaitOptions = {}): Promise<LiveSession> {
     checkOptions("session", options, ["signal"]);
     return this.#sessions.current(options);
+  }
+
+  /**
+   * A live copy of all that is under a prefix of the namespace ("" for everything), current when it resolves; dispose it
+   * when done. `signal` ends it. Needs no session. End the prefix in "/": `a` covers `ab`, too.
+   *
+   * Rejects with `UNAVAILABLE` when the store does not answer, with `signal.reason`, `CLOSED`, or `DENIED` as the store
+   * says, and with `TypeError` or `RangeError` for what is no prefix. After that an outage makes it stale, and does not
+   * end it.
+   */
+  async replica(prefix: string, options: WaitOptions = {}): Promise<Replica> {
+    checkPrefix("prefix of the replica", prefix, this.backend.limits);
+    checkOptions("replica", options, ["signal"]);
+    return Replica.open(this.backend, prefix, options.signal, this.#closed.signal);
   }
 
   /**

@@ -1,3 +1,4 @@
+export { decode, encode } from "./bytes.ts";
 export { Conclave, type ConnectOptions, connect } from "./conclave.ts";
 export type { Name, WaitOptions } from "./context.ts";
 export { CoordinationError, type ErrorCode, isCoordinationError } from "./errors.ts";
@@ -19,6 +20,7 @@ export type {
   Service,
   Snapshot,
 } from "./recipes/service.ts";
+export type { Replica, View } from "./replica.ts";
 export { scoped } from "./scoped.ts";
-export type { Session } from "./session.ts";
+export type { LiveSession as Session } from "./session.ts";
 export { tokenOf } from "./token.ts";

@@ -260,6 +260,15 @@ export class Session implements AsyncDisposable {
   }
 }
 
+/**
+ * What recipes of your own need of the session: its `lease` to hang keys on, `nextName()` for keys that nobody else uses,
+ * and `signal`, `isAlive()` and `remainingMs()` to know how long those are yours. The conclave opens, renews and closes it.
+ */
+export type LiveSession = Pick<
+  Session,
+  "lease" | "epoch" | "signal" | "isAlive" | "remainingMs" | "nextName" | "throwIfEnded"
+>;
+
 function validMs(ttlMs: number): number {
   return ttlMs * (1 - driftRatio) - marginMs(ttlMs);
 }

@@ -56,7 +56,7 @@ describe("a follower", () => {
     };
     const follower = await open(backend);
     await clock.advance(0);
-    expect([...follower.view.entries.keys()]).toEqual(["p/before-list", "p/after-list"]);
+    expect([...follower.view.entries.keys()]).toEqual(["p/after-list", "p/before-list"]);
   });
 
   test("skips what the watch tells of before the cut that it listed", async () => {

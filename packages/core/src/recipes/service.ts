@@ -241,8 +241,11 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
   }
 
   #snapshotOf(view: View): Snapshot {
-    if (this.#latest?.view !== view) this.#latest = { view, snapshot: this.#decode(view) };
-    return this.#latest.snapshot;
+    const latest = this.#latest;
+    if (latest?.view.entries === view.entries && latest.view.stale === view.stale) return latest.snapshot;
+    const snapshot = this.#decode(view);
+    this.#latest = { view, snapshot };
+    return snapshot;
   }
 
   #decode({ entries, stale }: View): Snapshot {
