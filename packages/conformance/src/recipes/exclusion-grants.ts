@@ -91,13 +91,11 @@ export function exclusionGrants(suite: Suite, exclusive: Exclusive): void {
     const room = new Room();
     const holder = await contest.acquire(await start(scene));
     room.enter(holder);
-    const turns = (await startMany(scene, 5)).flatMap((process) =>
-      Array.from({ length: 4 }, async () => {
-        const grant = await contest.acquire(process);
-        room.enter(grant);
-        await grant.release();
-      }),
-    );
+    const turns = (await startMany(scene, 20)).map(async (process) => {
+      const grant = await contest.acquire(process);
+      room.enter(grant);
+      await grant.release();
+    });
     await scene.eventually(backend, async () => expect(await contest.keys()).toHaveLength(21));
     await holder.release();
     await within(backend, 3 * scene.patienceMs, Promise.all(turns));
@@ -109,10 +107,10 @@ export function exclusionGrants(suite: Suite, exclusive: Exclusive): void {
     const contest = new Contest(exclusive, backend, scene);
     const process = await start(scene);
     const first = await contest.acquire(process);
-    const second = await contest.join(process);
-    await staysOpen(backend, scene, second.granted);
+    const second = contest.acquire(process);
+    await staysOpen(backend, scene, second);
     await first.release();
-    const grant = await within(backend, scene.patienceMs, second.granted);
+    const grant = await within(backend, scene.patienceMs, second);
     expect(grant.token).toBeGreaterThan(first.token);
     expect(grant.isHeld()).toBe(true);
     expect(first.isHeld()).toBe(false);

@@ -101,12 +101,8 @@ export function exclusionWaiting(suite: Suite, exclusive: Exclusive): void {
   suite.it("keeps one deadline for the whole wait, however often those ahead change", async (backend, scene) => {
     const { clock } = backend;
     const contest = new Contest(exclusive, backend, scene);
-    const crowd = await start(scene);
-    await contest.acquire(crowd);
-    const ahead = await joinAll(
-      contest,
-      Array.from({ length: 6 }, () => crowd),
-    );
+    await contest.acquire(await start(scene));
+    const ahead = await joinAll(contest, await startMany(scene, 6));
     const waiter = await contest.join(await start(scene));
     const deadlineMs = scene.timing.ttlMs / 2;
     const startedMs = clock.monotonicMs();
