@@ -6,7 +6,7 @@ import type { Backend, Connector } from "./ports/backend.ts";
 import type { CallOptions, KV } from "./ports/kv.ts";
 import { Receipts } from "./receipts.ts";
 import { Election } from "./recipes/election.ts";
-import { Mutex } from "./recipes/mutex.ts";
+import { Mutex, type MutexOptions } from "./recipes/mutex.ts";
 import { Service } from "./recipes/service.ts";
 import { Replica } from "./replica.ts";
 import { scoped } from "./scoped.ts";
@@ -148,8 +148,8 @@ export class Conclave implements AsyncDisposable {
    * A fair lock. Does no I/O, as `election` and `service`: name it as often as you like. Throws `TypeError` or
    * `RangeError` for a name that cannot be one.
    */
-  mutex(name: Name): Mutex {
-    return new Mutex(this.#context, name);
+  mutex(name: Name, options: MutexOptions = {}): Mutex {
+    return new Mutex(this.#context, name, options);
   }
 
   /** An election of one leader. Throws as `mutex`. */

@@ -61,7 +61,9 @@ export class Hold implements AsyncDisposable {
    */
   guard<const T extends Txn>(txn: T): Guarded<T> {
     const { keys, created } = this.place;
-    return { ...txn, if: [...(txn.if ?? []), ...keys.map((key) => ({ key, created }))] };
+    // What was released the store may not know of yet, or another caller of this process may have by the same key.
+    const held = this.#releasing ? never(this.key) : keys.map((key) => ({ key, created }));
+    return { ...txn, if: [...(txn.if ?? []), ...held] };
   }
 
   /**
@@ -103,4 +105,12 @@ export class Hold implements AsyncDisposable {
     if (!this.isHeld())
       throw new CoordinationError("NOT_HELD", `${what} needs a hold, and ${this.key} is held no more`);
   }
+}
+
+/** What no store finds to be so. */
+function never(key: string): readonly Condition[] {
+  return [
+    { key, exists: true },
+    { key, exists: false },
+  ];
 }

@@ -9,7 +9,7 @@ export type { Clock } from "./ports/clock.ts";
 export type { CallOptions, Commit, Condition, Entry, KV, Listing, Operation, Revision, Txn } from "./ports/kv.ts";
 export type { CampaignOptions, Election, Leader, Leadership } from "./recipes/election.ts";
 export type { Advertisement, Instance } from "./recipes/instance.ts";
-export type { Contender, Mutex } from "./recipes/mutex.ts";
+export type { AcquireOptions, Contender, Mutex, MutexOptions } from "./recipes/mutex.ts";
 export type { Picked, Strategy } from "./recipes/pick.ts";
 export type { Registration } from "./recipes/registration.ts";
 export type {

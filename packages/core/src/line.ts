@@ -41,13 +41,16 @@ export class Line {
    *   4. otherwise watch the predecessor and our own key until the predecessor is gone, and in one commit re-read our
    *      own key and find the next predecessor; go to 3.
    *
-   * Rejects with `signal.reason`, or why the session ended, and then leaves the line.
+   * Rejects with `signal.reason`, or why the session ended, and then leaves the line. A place given as `instead` is given
+   * back in the commit of step 2, or if that fails, by itself.
    */
-  take(value: Uint8Array, options: WaitOptions): Promise<Place> {
+  take(value: Uint8Array, options: WaitOptions, instead?: Place): Promise<Place> {
     return inPlace(this.#context, this.#prefixes, options, async (session, keys, signal) => {
       // Later arrivals, and our own key, may stand before our predecessor: then ask for those created before us.
       const newest = this.#lanes.map((lane) => ({ ...this.#older(lane), limit: 2 }));
-      const { place, results } = await takePlace(this.#context, { session, keys }, value, newest, signal);
+      // What another session had went with it.
+      const old = instead?.session === session ? instead : undefined;
+      const { place, results } = await takePlace(this.#context, { session, keys }, value, newest, signal, old);
       const listings = results as readonly Listing[];
       const unsure = listings.some(
         ({ entries, more }) => more && entries.every(({ created }) => created >= place.created),
@@ -114,12 +117,12 @@ export class Line {
     });
   }
 
-  /** Waits until others, or nobody, are the predecessors. */
+  /** Waits until others, or nobody, are the predecessors; while some of them leave, it goes on watching the rest. */
   async #gone(place: Place, ahead: readonly Entry[], signal: AbortSignal): Promise<readonly Entry[]> {
     const look = async () => {
       const now = await this.#predecessors(place, signal);
-      const same = now.length === ahead.length && now.every((entry, index) => isSame(entry, ahead[index] as Entry));
-      return same ? undefined : now;
+      const others = now.some((entry) => !ahead.some((one) => isSame(one, entry)));
+      return others || now.length === 0 ? now : undefined;
     };
     const recheckMs = place.session.lease.ttlMs;
     const ranges = [...ahead, ...place.keys.map((key) => ({ key }))].map(({ key }) => ({ key }));

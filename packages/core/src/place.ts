@@ -36,7 +36,8 @@ export async function inPlace<T>(
 
 /**
  * Creates own keys that were named before, and reads in the same commit; an unknown outcome is resolved by looking for the
- * keys. Rejects with `LEASE_LOST` when a key that was created is gone again.
+ * keys. The commit also gives back the place `instead` of which this one is taken; when it fails, that goes as well.
+ * Rejects with `LEASE_LOST` when a key that was created is gone again.
  */
 export async function takePlace<const Reads extends readonly Read[]>(
   context: Context,
@@ -44,24 +45,37 @@ export async function takePlace<const Reads extends readonly Read[]>(
   value: Uint8Array,
   reads: Reads,
   signal: AbortSignal,
+  instead?: Place,
 ): Promise<{ readonly place: Place; readonly results: ResultsOf<Reads> }> {
   const { kv, clock } = context.backend;
+  const puts = keys.map((key) => ({ put: key, value, lease: session.lease }));
+  const absent = keys.map((key) => ({ key, exists: false }));
   const own = keys.map((key) => ({ get: key }));
+  const { keys: old = [], created: since } = { ...instead };
+  const deletes = old.map((key) => ({ delete: key }));
+  const stillThere = old.map((key) => ({ key, created: since as Revision }));
   let sendings = 0;
   const commit = await settle(clock, signal, () => {
     sendings += 1;
     return kv.commit(
       {
-        if: keys.map((key) => ({ key, exists: false })),
-        then: [...keys.map((key) => ({ put: key, value, lease: session.lease })), ...own, ...reads],
-        // Our keys were there already: an earlier sending of this commit was applied.
+        if: [...absent, ...stillThere],
+        then: [...puts, ...deletes, ...own, ...reads],
+        // Our keys were there already: an earlier sending of this commit was applied. Or what was to go was gone.
         else: [...own, ...reads],
       },
       { signal },
     );
+  }).catch((error: unknown) => {
+    if (instead) void leave(instead);
+    throw error;
   });
-  const results = (commit.succeeded ? commit.results.slice(keys.length) : commit.results) as readonly unknown[];
-  const created = createdOf(keys, results.slice(0, keys.length) as readonly (Entry | undefined)[]);
+  const written = commit.succeeded ? puts.length + deletes.length : 0;
+  const results = (commit.results as readonly unknown[]).slice(written);
+  const entries = results.slice(0, keys.length) as readonly (Entry | undefined)[];
+  if (instead && !entries[0]) return takePlace(context, { session, keys }, value, reads, signal);
+  if (instead?.resent) void leave(instead);
+  const created = createdOf(keys, entries);
   const place = { session, keys, created, resent: sendings > 1 };
   return { place, results: results.slice(keys.length) as unknown as ResultsOf<Reads> };
 }
