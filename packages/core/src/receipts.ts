@@ -4,7 +4,7 @@ import type { Backend } from "./ports/backend.ts";
 import type { CallOptions, Condition, Delete, Entry, Put, Read, ResultsOf, Revision, Txn } from "./ports/kv.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
-import { settle } from "./settle.ts";
+import { persistently, settle } from "./settle.ts";
 import { linkSignals } from "./signals.ts";
 
 /** A transaction whose effect is known without its answer: it reads only when a condition fails. */
@@ -40,7 +40,11 @@ type Seen = readonly [Entry | undefined, ...unknown[]];
  *   4. a changed receipt says that it was applied, and when;
  *   5. when it was not, but was sent more than once, write the receipt as void: what was sent first then does nothing if
  *      it arrives last;
- *   6. put the receipt back for the next commit, or throw it away when this one failed.
+ *   6. put the receipt back for the next commit; when the outcome is still unknown, because the commit was given up, void
+ *      the receipt first.
+ *
+ * A receipt is never deleted: what was sent under a new one would find it absent again. Whatever arrives after the lease
+ * has ended puts a key on a dead lease, and so does nothing.
  *
  * A process has as many receipts as it had such commits under way at once, and they go with its lease. That a record of
  * completion is kept with the data is the idea of Lee, Park, Kejriwal, Matsushita and Ousterhout, "Implementing
@@ -71,10 +75,10 @@ export class Receipts {
     const session = await this.#sessions.current({ signal });
     const txn = typeof make === "function" ? make(session) : make;
     const { kv, clock } = this.#backend;
-    const { lease } = session;
     const receipt = this.#take(session);
     const { key, modified } = receipt;
-    const unchanged: Condition = modified === undefined ? { key, exists: false } : { key, modified };
+    const unchanged = unchangedOf(receipt);
+    const putOf = (value: Uint8Array) => ({ put: key, value, lease: session.lease });
     const reads = [{ get: key }, ...(txn.else ?? [])];
     using linked = linkSignals(signal, session.signal);
     let unknown = false;
@@ -85,35 +89,50 @@ export class Receipts {
           throw error;
         }),
       );
+    let seen: Seen;
     try {
-      const then = [{ put: key, value: applied, lease }, ...txn.then];
-      const commit = await send({ if: [unchanged, ...(txn.if ?? [])], then, else: reads });
+      const commit = await send({
+        if: [unchanged, ...(txn.if ?? [])],
+        then: [putOf(applied), ...txn.then],
+        else: reads,
+      });
       if (commit.succeeded) {
         this.#putBack(session, { key, modified: commit.revision });
         return { applied: true, revision: commit.revision };
       }
-      let [entry, ...results] = commit.results as Seen;
-      if (unknown && entry?.modified === modified) {
-        const voiding = await send({
-          if: [unchanged],
-          then: [{ put: key, value: noBytes, lease }, ...reads],
-          else: reads,
-        });
-        [entry, ...results] = (voiding.succeeded ? voiding.results.slice(1) : voiding.results) as Seen;
+      seen = commit.results as Seen;
+      if (unknown && seen[0]?.modified === modified) {
+        const voiding = await send({ if: [unchanged], then: [putOf(noBytes), ...reads], else: reads });
+        seen = (voiding.succeeded ? voiding.results.slice(1) : voiding.results) as unknown as Seen;
       }
-      if (entry === undefined && (unknown || modified !== undefined))
-        throw new CoordinationError("UNAVAILABLE", `somebody else deleted the receipt ${key}`);
-      this.#putBack(session, { key, modified: entry?.modified });
-      if (entry && entry.modified !== modified && entry.value.length > 0)
-        return { applied: true, revision: entry.modified };
-      return { applied: false, results: results as unknown as ResultsOf<T["else"]> };
     } catch (error) {
-      // What was sent may still arrive, so this receipt is used no more.
-      if (session.isAlive()) void session.discard([key]);
+      if (unknown) void this.#void(session, receipt);
+      else this.#putBack(session, receipt);
       if (!unknown || signal?.aborted || !isCoordinationError(error)) throw error;
-      const message = `whether a write was applied is not known: ${error.message}`;
-      throw new CoordinationError("OUTCOME_UNKNOWN", message, { cause: error });
+      throw outcomeUnknown(error.message, error);
     }
+    const [entry, ...results] = seen;
+    this.#putBack(session, { key, modified: entry?.modified });
+    if (entry === undefined && modified !== undefined) {
+      const message = `somebody else deleted the receipt ${key}`;
+      throw unknown ? outcomeUnknown(message) : new CoordinationError("UNAVAILABLE", message);
+    }
+    if (entry && entry.modified !== modified && entry.value.length > 0)
+      return { applied: true, revision: entry.modified };
+    return { applied: false, results: results as unknown as ResultsOf<T["else"]> };
+  }
+
+  /** Makes sure that what may still arrive under a receipt does nothing then, and puts the receipt back. */
+  #void(session: Session, receipt: Receipt): Promise<void> {
+    const { kv, clock } = this.#backend;
+    const { key } = receipt;
+    const { signal, lease } = session;
+    return persistently(clock, signal, async () => {
+      const voiding = { if: [unchangedOf(receipt)], then: [{ put: key, value: noBytes, lease }], else: [{ get: key }] };
+      const { succeeded, revision, results } = await kv.commit(voiding, { signal });
+      const entry = results[0] as Entry | undefined;
+      this.#putBack(session, { key, modified: succeeded ? revision : entry?.modified });
+    });
   }
 
   #take(session: Session): Receipt {
@@ -125,4 +144,12 @@ export class Receipts {
     idle.push(receipt);
     this.#idle.set(session, idle);
   }
+}
+
+function unchangedOf({ key, modified }: Receipt): Condition {
+  return modified === undefined ? { key, exists: false } : { key, modified };
+}
+
+function outcomeUnknown(why: string, cause?: unknown): CoordinationError {
+  return new CoordinationError("OUTCOME_UNKNOWN", `whether a write was applied is not known: ${why}`, { cause });
 }

@@ -28,6 +28,8 @@ function append(text: string, letter: string, modified: bigint | undefined) {
 /** An unconditional write that would show if it were done twice. */
 const bump = { then: [{ put: "text", value: encode("once") }] } as const;
 
+const isBump = (call: Call) => puts(call) && (call.argument as Txn).then.length > 1;
+
 const text = async ({ other }: World) => {
   const entry = await other.kv.get("text");
   return entry && decode(entry.value);
@@ -159,18 +161,74 @@ test("one commit after another uses one receipt, and many at once one each", asy
   expect(await keys(all.other, "receipts/")).toHaveLength(10);
 });
 
-test("the receipt of a commit that failed is deleted, and not used again", async () => {
+test("the receipt of a commit that was refused is used again at once", async () => {
   const all = await start();
   await all.receipts.commit({ then: [] });
-  const [used] = await keys(all.other, "receipts/");
   let failing = true;
-  const isBump = (call: Call) => puts(call) && (call.argument as Txn).then.length > 1;
   all.backend.fault = async (call, proceed) => (failing && isBump(call) ? Promise.reject(failure("LIMIT")) : proceed());
   await expect(all.receipts.commit(bump)).rejects.toMatchObject({ code: "LIMIT" });
   failing = false;
+  const calls = all.backend.calls.length;
+  expect(await all.receipts.commit(bump)).toMatchObject({ applied: true });
+  expect(all.backend.calls.length - calls).toBe(1);
+  expect(await keys(all.other, "receipts/")).toHaveLength(1);
+});
+
+/** Gives a commit up after two sendings went astray, and lets one arrive now and the other much later. */
+async function givenUp(all: Awaited<ReturnType<typeof start>>) {
+  const controller = new AbortController();
+  const astray: (() => Promise<unknown>)[] = [];
+  all.backend.fault = async (call, proceed) => {
+    if (!isBump(call) || astray.length === 2) return proceed();
+    if (astray.push(() => all.client.kv.commit(call.argument as Txn)) === 2) controller.abort(new Error("enough"));
+    throw failure("OUTCOME_UNKNOWN");
+  };
+  await expect(all.receipts.commit(bump, { signal: controller.signal })).rejects.toThrow("enough");
+  const [one, other] = astray as [() => Promise<unknown>, () => Promise<unknown>];
+  return { one, other };
+}
+
+test.each(["new", "used"])("what was given up applies at most once, with a %s receipt", async (receipt) => {
+  const all = await start();
+  if (receipt === "used") await all.receipts.commit({ then: [] });
+  const { one, other } = await givenUp(all);
+  await one();
+  await remove(all.other, "text");
+  await all.clock.advance(5_000);
+  await other();
+  expect(await text(all)).toBeUndefined();
+});
+
+test("what was given up does nothing once its receipt is void, and the receipt is used again", async () => {
+  const all = await start();
+  const { one, other } = await givenUp(all);
+  await all.clock.advance(0);
+  await one();
+  await other();
+  expect(await text(all)).toBeUndefined();
+  expect(await all.receipts.commit(bump)).toMatchObject({ applied: true });
+  expect(await keys(all.other, "receipts/")).toHaveLength(1);
+  await other();
+  expect(await all.receipts.commit({ then: [] })).toMatchObject({ applied: true });
+});
+
+test("a receipt is made void as soon as the store answers again", async () => {
+  const all = await start();
+  const controller = new AbortController();
+  let away = true;
+  all.backend.fault = async (call, proceed) => {
+    if (!puts(call) || !away) return proceed();
+    controller.abort(new Error("enough"));
+    throw failure("OUTCOME_UNKNOWN");
+  };
+  await expect(all.receipts.commit(bump, { signal: controller.signal })).rejects.toThrow("enough");
+  await all.clock.advance(2_000);
+  expect(await keys(all.other, "receipts/")).toEqual([]);
+  away = false;
+  await all.clock.advance(2_000);
+  expect(await keys(all.other, "receipts/")).toHaveLength(1);
   await all.receipts.commit(bump);
-  await all.clock.advance(1);
-  expect(await keys(all.other, "receipts/")).not.toContain(used);
+  expect(await keys(all.other, "receipts/")).toHaveLength(1);
 });
 
 test("a receipt that somebody deleted costs one call that was surely not applied", async () => {
