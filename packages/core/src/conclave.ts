@@ -5,7 +5,10 @@ import { CoordinationError } from "./errors.ts";
 import type { Backend, Connector } from "./ports/backend.ts";
 import type { CallOptions, KV } from "./ports/kv.ts";
 import { Receipts } from "./receipts.ts";
+import { Barrier } from "./recipes/barrier.ts";
 import { Election } from "./recipes/election.ts";
+import { Latch, type LatchOptions } from "./recipes/latch.ts";
+import { MultiMutex } from "./recipes/multi-mutex.ts";
 import { Mutex, type MutexOptions } from "./recipes/mutex.ts";
 import { Service } from "./recipes/service.ts";
 import { Replica } from "./replica.ts";
@@ -152,6 +155,21 @@ export class Conclave implements AsyncDisposable {
     return new Mutex(this.#context, name, options);
   }
 
+  /** Several mutexes at once, all or none; 1 to 32 of them, each named once. Throws as `mutex`. */
+  mutexes(names: readonly Name[]): MultiMutex {
+    return new MultiMutex(this.#context, names);
+  }
+
+  /** A gate that holds up everybody while it is closed. Throws as `mutex`. */
+  barrier(name: Name): Barrier {
+    return new Barrier(this.#context, name);
+  }
+
+  /** A count that opens the way when it comes to zero. Throws as `mutex`, and for a count that is none. */
+  latch(name: Name, options: LatchOptions): Latch {
+    return new Latch(this.#context, name, options);
+  }
+
   /** An election of one leader. Throws as `mutex`. */
   election(name: Name): Election {
     return new Election(this.#context, name);
@@ -160,6 +178,11 @@ export class Conclave implements AsyncDisposable {
   /** A service in the directory; its name may be a path, `payments/eu`. Throws as `mutex`. */
   service(name: Name): Service {
     return new Service(this.#context, name);
+  }
+
+  /** A group of processes that know each other, in one order for all. Throws as `mutex`. */
+  membership(name: Name): Membership {
+    return new Membership(this.#context, name);
   }
 
   /**

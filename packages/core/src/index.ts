@@ -7,11 +7,15 @@ export type { Json } from "./json.ts";
 export type { Backend, Connector } from "./ports/backend.ts";
 export type { Clock } from "./ports/clock.ts";
 export type { CallOptions, Commit, Condition, Entry, KV, Listing, Operation, Revision, Txn } from "./ports/kv.ts";
+export type { Barrier, CloseOptions } from "./recipes/barrier.ts";
 export type { CampaignOptions, Election, Leader, Leadership } from "./recipes/election.ts";
 export type { Advertisement, Instance } from "./recipes/instance.ts";
+export type { Latch, LatchOptions } from "./recipes/latch.ts";
+export type { MultiHold, MultiMutex } from "./recipes/multi-mutex.ts";
 export type { AcquireOptions, Contender, Mutex, MutexOptions } from "./recipes/mutex.ts";
 export type { Picked, Strategy } from "./recipes/pick.ts";
 export type { Registration } from "./recipes/registration.ts";
+export type { Seat, SeatState } from "./recipes/seat.ts";
 export type {
   InstanceCallbacks,
   Instances,
