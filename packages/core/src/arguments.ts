@@ -59,6 +59,17 @@ export function checkMs(argument: string, value: unknown, mostMs: number = 2 ** 
     throw outOfRange(argument, value, `more than 0 and at most ${mostMs} milliseconds`);
 }
 
+/** How many of something: a whole number from 1 to `most`. Throws if not. */
+export function checkCount(
+  argument: string,
+  value: unknown,
+  most: number = Number.MAX_SAFE_INTEGER,
+): asserts value is number {
+  if (typeof value !== "number") throw wrongType(argument, value, "a number");
+  if (!(Number.isSafeInteger(value) && value >= 1 && value <= most))
+    throw outOfRange(argument, value, `a whole number from 1 to ${most}`);
+}
+
 /**
  * An options object with only the named options, or undefined; a misspelt one must not silently do nothing. Throws if not,
  * and if its `signal` or `timeoutMs` is none.

@@ -74,9 +74,9 @@ export function checkRoom(kind: string, name: Name, prefix: string, limits: Limi
   throw new RangeError(`${argument} at most ${mostBytes} bytes of UTF-8 in this namespace, not ${bytes}`);
 }
 
-/** The prefix of a named thing's keys, with room under it in this namespace. */
-export function roomyPrefixOf(kind: string, name: Name, limits: Limits): string {
+/** The prefix of a named thing's keys, with room under it, and under `below` it, in this namespace. */
+export function roomyPrefixOf(kind: string, name: Name, limits: Limits, below = ""): string {
   const prefix = prefixOf(kind, name);
-  checkRoom(kind, name, prefix, limits);
+  checkRoom(kind, name, prefix, { ...limits, maxKeyBytes: limits.maxKeyBytes - byteLength(below) });
   return prefix;
 }

@@ -1,9 +1,11 @@
+import type { WaitOptions } from "./context.ts";
 import { CoordinationError } from "./errors.ts";
 import { leave, type Place } from "./place.ts";
 import type { Backend } from "./ports/backend.ts";
 import type { Condition, Txn } from "./ports/kv.ts";
 import type { Session } from "./session.ts";
-import { onAbort } from "./signals.ts";
+import { settle } from "./settle.ts";
+import { linkSignals, onAbort } from "./signals.ts";
 import { tokenOf } from "./token.ts";
 
 /** A transaction with one more condition. */
@@ -99,6 +101,19 @@ export class Hold implements AsyncDisposable {
   #letGo(): void {
     for (const watched of this.#watched) watched[Symbol.dispose]();
     this.#unlink[Symbol.dispose]();
+  }
+
+  /** Changes what the key says while it is ours; rejects with `NOT_HELD` when it is not, and this is then lost. */
+  protected async rewrite(value: Uint8Array, options: WaitOptions): Promise<void> {
+    const { kv, clock } = this.backend;
+    using linked = linkSignals(options.signal, this.signal);
+    const { signal } = linked;
+    const put = this.guard({ then: [{ put: this.key, value, lease: this.session.lease }] });
+    const commit = await settle(clock, signal, () => kv.commit(put, { signal }));
+    if (commit.succeeded) return;
+    const reason = new CoordinationError("NOT_HELD", `it is held no more: the key ${this.key} is gone`);
+    this.lose(reason);
+    throw reason;
   }
 
   protected throwUnlessHeld(what: string): void {

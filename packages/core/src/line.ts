@@ -1,7 +1,7 @@
 import type { Context, WaitOptions } from "./context.ts";
-import { inPlace, lookFrom, type Place, takePlace } from "./place.ts";
-import type { CallOptions, Entry, List, Listing } from "./ports/kv.ts";
-import { patiently, settle } from "./settle.ts";
+import { inPlace, lookFrom, type Place, takePlace, takePlaceIf } from "./place.ts";
+import type { CallOptions, Condition, Entry, List, Listing } from "./ports/kv.ts";
+import { patiently } from "./settle.ts";
 import { waitUntil } from "./wait.ts";
 
 /** One queue of a line: where our key goes, and whom it waits for. */
@@ -63,31 +63,29 @@ export class Line {
     });
   }
 
-  /** Takes the place only if the line is empty, in one commit that otherwise writes nothing. */
-  takeIfFree(value: Uint8Array, options: WaitOptions): Promise<Place | undefined> {
-    const { kv, clock } = this.#context.backend;
-    return inPlace(this.#context, this.#prefixes, options, async (session, keys, signal) => {
-      const [first] = keys as [string];
-      let sendings = 0;
-      const commit = await settle(clock, signal, () => {
-        sendings += 1;
-        return kv.commit(
-          {
-            if: this.#lanes.map(({ own, ahead = own }) => ({ prefix: ahead, empty: true })),
-            then: [{ get: first }, ...keys.map((key) => ({ put: key, value, lease: session.lease }))],
-            else: [{ get: first }],
-          },
-          { signal },
-        );
-      });
-      const resent = sendings > 1;
-      // Our own key in a line that is not empty: an earlier sending of this commit was applied.
-      const entry = commit.results[0] as Entry | undefined;
-      if (entry) return { session, keys, created: entry.created, resent };
-      // An earlier sending may still arrive, and find the line empty.
-      if (resent) void session.discard(keys);
-      return undefined;
-    });
+  /**
+   * Takes the place only if nobody is ahead, in one commit that otherwise writes nothing. When those ahead are all to be
+   * passed, it takes another, which depends on nobody having come since.
+   */
+  async takeIfFree(value: Uint8Array, options: WaitOptions): Promise<Place | undefined> {
+    const prefixes = this.#lanes.map(({ own, ahead = own }) => ahead);
+    // Where nobody can be passed, nobody need be looked at.
+    const newest = this.#lanes.every(({ passable }) => passable) ? this.#lanes.map((lane) => this.#older(lane)) : [];
+    let free: readonly Condition[] = prefixes.map((prefix) => ({ prefix, empty: true }));
+    for (;;) {
+      const { place, results } = await inPlace(this.#context, this.#prefixes, options, (session, keys, signal) =>
+        takePlaceIf(this.#context, { session, keys }, value, free, newest, signal),
+      );
+      const listings = results as readonly Listing[];
+      const passable = this.#lanes.every(({ passable }, index) =>
+        listings[index]?.entries.every((one) => passable?.(one)),
+      );
+      if (place || !passable) return place;
+      free = listings.map(({ revision }, index) => ({
+        prefix: prefixes[index] as string,
+        noneModifiedAfter: revision,
+      }));
+    }
   }
 
   /** Everyone in line, whose turn it is first. */

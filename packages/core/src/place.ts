@@ -1,6 +1,6 @@
 import type { Context, WaitOptions } from "./context.ts";
 import { CoordinationError } from "./errors.ts";
-import type { Entry, Read, ResultsOf, Revision } from "./ports/kv.ts";
+import type { Condition, Entry, Read, ResultsOf, Revision } from "./ports/kv.ts";
 import type { Session } from "./session.ts";
 import { settle } from "./settle.ts";
 import { abortable, linkSignals } from "./signals.ts";
@@ -78,6 +78,34 @@ export async function takePlace<const Reads extends readonly Read[]>(
   const created = createdOf(keys, entries);
   const place = { session, keys, created, resent: sendings > 1 };
   return { place, results: results.slice(keys.length) as unknown as ResultsOf<Reads> };
+}
+
+/** As `takePlace`, but where a condition does not hold it gives no place, and writes nothing. */
+export async function takePlaceIf<const Reads extends readonly Read[]>(
+  context: Context,
+  { session, keys }: Pick<Place, "session" | "keys">,
+  value: Uint8Array,
+  conditions: readonly Condition[],
+  reads: Reads,
+  signal: AbortSignal,
+): Promise<{ readonly place: Place | undefined; readonly results: ResultsOf<Reads> }> {
+  const { kv, clock } = context.backend;
+  const puts = keys.map((key) => ({ put: key, value, lease: session.lease }));
+  const own = keys.map((key) => ({ get: key }));
+  let sendings = 0;
+  const commit = await settle(clock, signal, () => {
+    sendings += 1;
+    return kv.commit({ if: conditions, then: [...puts, ...own, ...reads], else: [...own, ...reads] }, { signal });
+  });
+  const seen = (commit.results as readonly unknown[]).slice(commit.succeeded ? puts.length : 0);
+  const entries = seen.slice(0, keys.length) as readonly (Entry | undefined)[];
+  const results = seen.slice(keys.length) as unknown as ResultsOf<Reads>;
+  const resent = sendings > 1;
+  // Our own keys though the conditions fail: an earlier sending of this commit was applied.
+  if (entries[0]) return { place: { session, keys, created: createdOf(keys, entries), resent }, results };
+  // An earlier sending may still arrive, and find that they hold.
+  if (resent) void session.discard(keys);
+  return { place: undefined, results };
 }
 
 /** Reads, in the same commit that finds the place still there; rejects with `LEASE_LOST` when it is not. */

@@ -4,22 +4,25 @@ import type { Watch, WatchRange } from "./ports/watches.ts";
 import { patiently } from "./settle.ts";
 import { linkSignals } from "./signals.ts";
 
+/** What a wait hears of: a key, or what is under a prefix, of which perhaps only some keys matter. */
+export type Heard = WatchRange & { readonly only?: ReadonlySet<string> | undefined };
+
 /**
  * Every wait of every recipe: watch, look, wait, look again.
  *
  *   1. watch the ranges, so that nothing that happens from now on is missed;
  *   2. look; done if `look` finds what the wait is for;
- *   3. wait until something changed, or for about `recheckMs`, so that an event the store dropped costs delay and not
- *      a deadlock;
+ *   3. wait until something changed, or for about `recheckMs` (10 s when absent), so that an event the store dropped costs
+ *      delay and not a deadlock;
  *   4. go to 2.
  *
  * A store that is unavailable for a while only delays the wait. Rejects with `signal.reason` at once.
  */
 export async function waitUntil<T>(
   backend: Backend,
-  ranges: readonly WatchRange[],
+  ranges: readonly Heard[],
   look: () => Promise<T | undefined>,
-  { signal, recheckMs }: { readonly signal: AbortSignal; readonly recheckMs: number },
+  { signal, recheckMs = 10_000 }: { readonly signal: AbortSignal; readonly recheckMs?: number },
 ): Promise<T> {
   const { clock } = backend;
   const bell = new Bell();
@@ -28,11 +31,11 @@ export async function waitUntil<T>(
   const watches: Watch[] = [];
   try {
     await Promise.all(
-      ranges.map(async (range) => {
+      ranges.map(async ({ only, ...range }) => {
         const open = () => backend.watches.watch(range, { signal: linked.signal });
         const watch = await patiently(clock, linked.signal, open);
         watches.push(watch);
-        ringOnChange(watch, bell).catch((error: unknown) => broken.abort(error));
+        ringOnChange(watch, bell, only).catch((error: unknown) => broken.abort(error));
       }),
     );
     for (;;) {
@@ -49,6 +52,8 @@ export async function waitUntil<T>(
   }
 }
 
-async function ringOnChange(watch: Watch, bell: Bell): Promise<void> {
-  for await (const _ of watch) bell.ring();
+async function ringOnChange(watch: Watch, bell: Bell, only: ReadonlySet<string> | undefined): Promise<void> {
+  for await (const batch of watch) {
+    if (only === undefined || "gap" in batch || batch.changes.some(({ key }) => only.has(key))) bell.ring();
+  }
 }

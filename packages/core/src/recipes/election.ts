@@ -2,13 +2,13 @@ import { callOptions, checkContent, checkFunction, checkOptions } from "../argum
 import { backoffMs } from "../backoff.ts";
 import { decode, encode } from "../bytes.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
-import { CoordinationError, inWords } from "../errors.ts";
+import { inWords } from "../errors.ts";
 import { Follower } from "../follow.ts";
 import { Hold } from "../hold.ts";
 import { Line } from "../line.ts";
 import type { Backend } from "../ports/backend.ts";
 import type { CallOptions, Entry } from "../ports/kv.ts";
-import { isForNow, settle } from "../settle.ts";
+import { isForNow } from "../settle.ts";
 import { linkSignals, sleep } from "../signals.ts";
 import { tokenOf } from "../token.ts";
 
@@ -39,15 +39,7 @@ export class Leadership extends Hold {
     checkContent("value", value);
     checkOptions("proclaim", options, ["signal"]);
     this.throwUnlessHeld("proclaim");
-    const { lease } = this.session;
-    using linked = linkSignals(options.signal, this.signal);
-    const { signal } = linked;
-    const put = this.guard({ then: [{ put: this.key, value: encode(value), lease }] });
-    const commit = await settle(this.backend.clock, signal, () => this.backend.kv.commit(put, { signal }));
-    if (commit.succeeded) return;
-    const reason = new CoordinationError("NOT_HELD", `leadership is lost: the key ${this.key} is gone`);
-    this.lose(reason);
-    throw reason;
+    await this.rewrite(encode(value), options);
   }
 
   /** Gives it up; the next candidate leads. The same as `release`. */
