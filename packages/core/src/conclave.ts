@@ -8,8 +8,10 @@ import { Receipts } from "./receipts.ts";
 import { Barrier } from "./recipes/barrier.ts";
 import { Election } from "./recipes/election.ts";
 import { Latch, type LatchOptions } from "./recipes/latch.ts";
+import { Membership } from "./recipes/membership.ts";
 import { MultiMutex } from "./recipes/multi-mutex.ts";
 import { Mutex, type MutexOptions } from "./recipes/mutex.ts";
+import { RwLock } from "./recipes/rw-lock.ts";
 import { Service } from "./recipes/service.ts";
 import { Replica } from "./replica.ts";
 import { scoped } from "./scoped.ts";
@@ -168,6 +170,11 @@ export class Conclave implements AsyncDisposable {
   /** A count that opens the way when it comes to zero. Throws as `mutex`, and for a count that is none. */
   latch(name: Name, options: LatchOptions): Latch {
     return new Latch(this.#context, name, options);
+  }
+
+  /** A fair lock that many hold to read, or one to write. Throws as `mutex`. */
+  rwLock(name: Name): RwLock {
+    return new RwLock(this.#context, name);
   }
 
   /** An election of one leader. Throws as `mutex`. */

@@ -11,10 +11,12 @@ export type { Barrier, CloseOptions } from "./recipes/barrier.ts";
 export type { CampaignOptions, Election, Leader, Leadership } from "./recipes/election.ts";
 export type { Advertisement, Instance } from "./recipes/instance.ts";
 export type { Latch, LatchOptions } from "./recipes/latch.ts";
+export type { JoinOptions, Member, MemberCallbacks, Members, Membership, Roster } from "./recipes/membership.ts";
 export type { MultiHold, MultiMutex } from "./recipes/multi-mutex.ts";
 export type { AcquireOptions, Contender, Mutex, MutexOptions } from "./recipes/mutex.ts";
 export type { Picked, Strategy } from "./recipes/pick.ts";
 export type { Registration } from "./recipes/registration.ts";
+export type { Mode, RwContender, RwLock, WriteHold } from "./recipes/rw-lock.ts";
 export type { Seat, SeatState } from "./recipes/seat.ts";
 export type {
   InstanceCallbacks,
