@@ -2,6 +2,7 @@ import { checkContent, checkFunction, checkMs, checkName, checkOptions, checkPre
 import { byteLength } from "./bytes.ts";
 import type { Context, Name, WaitOptions } from "./context.ts";
 import { CoordinationError } from "./errors.ts";
+import type { Json } from "./json.ts";
 import type { Backend, Connector } from "./ports/backend.ts";
 import type { CallOptions, KV } from "./ports/kv.ts";
 import { Receipts } from "./receipts.ts";
@@ -13,6 +14,7 @@ import { MultiMutex } from "./recipes/multi-mutex.ts";
 import { Mutex, type MutexOptions } from "./recipes/mutex.ts";
 import { RwLock } from "./recipes/rw-lock.ts";
 import { Service } from "./recipes/service.ts";
+import { Topic, type TopicOptions } from "./recipes/topic.ts";
 import { Replica } from "./replica.ts";
 import { scoped } from "./scoped.ts";
 import type { LiveSession } from "./session.ts";
@@ -185,6 +187,11 @@ export class Conclave implements AsyncDisposable {
   /** A service in the directory; its name may be a path, `payments/eu`. Throws as `mutex`. */
   service(name: Name): Service {
     return new Service(this.#context, name);
+  }
+
+  /** Messages to all who subscribe, kept for a while. Throws as `mutex`, and for options that cannot be meant. */
+  topic<T extends Json = Json>(name: Name, options?: TopicOptions): Topic<T> {
+    return new Topic<T>(this.#context, name, options);
   }
 
   /** A group of processes that know each other, in one order for all. Throws as `mutex`. */

@@ -12,6 +12,7 @@ export type { CampaignOptions, Election, Leader, Leadership } from "./recipes/el
 export type { Advertisement, Instance } from "./recipes/instance.ts";
 export type { Latch, LatchOptions } from "./recipes/latch.ts";
 export type { JoinOptions, Member, MemberCallbacks, Members, Membership, Roster } from "./recipes/membership.ts";
+export type { Gap, Message, TopicEvent } from "./recipes/message.ts";
 export type { MultiHold, MultiMutex } from "./recipes/multi-mutex.ts";
 export type { AcquireOptions, Contender, Mutex, MutexOptions } from "./recipes/mutex.ts";
 export type { Picked, Strategy } from "./recipes/pick.ts";
@@ -26,6 +27,9 @@ export type {
   Service,
   Snapshot,
 } from "./recipes/service.ts";
+export type { Subscription } from "./recipes/subscription.ts";
+export type { Page, ReadOptions, SubscribeOptions, Topic, TopicOptions } from "./recipes/topic.ts";
+export type { Keep } from "./recipes/topic-head.ts";
 export type { Replica, View } from "./replica.ts";
 export { scoped } from "./scoped.ts";
 export type { LiveSession as Session } from "./session.ts";

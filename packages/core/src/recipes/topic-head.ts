@@ -1,0 +1,136 @@
+import { encode } from "../bytes.ts";
+import type { CallOptions, Condition, Entry, KV, Listing } from "../ports/kv.ts";
+import { decodeMessage, isLife, parsed } from "./message.ts";
+
+/** How many messages one commit publishes at most, so that what they push out fits beside them. */
+export const mostPerCommit = 45;
+/** How many messages one commit deletes at most; a transaction has 100 operations, of which a receipt and the head are two. */
+const mostDeletes = 100 - 2 - mostPerCommit;
+/** Into how many parts the time for which messages are kept is divided: they are deleted so much later at most. */
+const marksPerAge = 16;
+
+/** How much of a topic is kept. */
+export interface Keep {
+  /** The newest messages, so many of them; 1,000 by default. */
+  readonly count?: number | undefined;
+  /** And of those, by the clocks of publisher and reader, only messages not older than this; of any age by default. */
+  readonly ageMs?: number | undefined;
+}
+
+/** All messages before this one were published at this time at the latest. */
+type Mark = readonly [seq: number, atMs: number];
+
+/** How far a topic has come. */
+export interface Head {
+  /** Tells one life of the topic from the next, which begins after everything was deleted. */
+  readonly life: string;
+  /** The oldest message not deleted. */
+  readonly first: number;
+  /** The newest message; 0 when there was none. */
+  readonly last: number;
+  readonly marks: readonly Mark[];
+}
+
+/** Where a topic keeps what. Messages are numbered without holes, so that keys in order are messages in order. */
+export class TopicKeys {
+  readonly prefix: string;
+  readonly head: string;
+  readonly messages: string;
+
+  constructor(prefix: string) {
+    this.prefix = prefix;
+    this.head = `${prefix}head`;
+    this.messages = `${prefix}messages/`;
+  }
+
+  message(seq: number): string {
+    return this.messages + String(seq).padStart(16, "0");
+  }
+
+  /** The number of the message that a key holds; undefined for other keys. */
+  seqOf(key: string): number | undefined {
+    const digits = key.startsWith(this.messages) ? key.slice(this.messages.length) : "";
+    return /^\d{16}$/.test(digits) ? Number(digits) : undefined;
+  }
+}
+
+export function encodeHead(head: Head): Uint8Array {
+  return encode(JSON.stringify(head));
+}
+
+/** What `encodeHead` wrote; undefined for what it cannot have written. */
+export function decodeHead(entry: Entry | undefined): Head | undefined {
+  const { life, first, last, marks } = (entry && parsed(entry)) ?? {};
+  const isMark = (mark: unknown) => Array.isArray(mark) && mark.length === 2 && mark.every(Number.isFinite);
+  if (!Number.isSafeInteger(first) || !Number.isSafeInteger(last) || !Array.isArray(marks) || !marks.every(isMark))
+    return;
+  const head = { life, first, last, marks } as unknown as Head;
+  return isLife(life) && head.first >= 1 && head.last >= head.first - 1 ? head : undefined;
+}
+
+/**
+ * The head after so many more messages, and the messages that are then kept no more:
+ *
+ *   1. by count, all but the newest `count`;
+ *   2. by age, all before the newest mark that is older than `ageMs`;
+ *   3. never more than one commit can delete: the next deletes the rest;
+ *   4. once every sixteenth of `ageMs`, set a mark.
+ */
+export function advance(head: Head, added: number, keep: Keep & { readonly count: number }, nowMs: number) {
+  const { ageMs } = keep;
+  const last = head.last + added;
+  const old = ageMs === undefined ? undefined : head.marks.findLast(([, atMs]) => atMs < nowMs - ageMs);
+  const wanted = Math.max(head.first, last - keep.count + 1, old?.[0] ?? 0);
+  const first = Math.min(wanted, head.first + mostDeletes);
+  const doomed = Array.from({ length: first - head.first }, (_, index) => head.first + index);
+  const marks = head.marks.filter(([seq]) => seq > first);
+  const newest = head.marks.at(-1);
+  if (ageMs !== undefined && (newest === undefined || nowMs - newest[1] >= ageMs / marksPerAge))
+    marks.push([head.last + 1, nowMs]);
+  const next: Head = { life: head.life, first, last, marks: marks.slice(-2 * marksPerAge) };
+  return { next, doomed };
+}
+
+/** The head of a topic, if it has any, and on what condition it is still that. */
+export interface KnownHead {
+  readonly head: Head | undefined;
+  readonly if: readonly Condition[];
+}
+
+/** That a topic was never published to, so that its head can be made. */
+export function untouched(keys: TopicKeys): KnownHead {
+  return { head: undefined, if: [{ key: keys.head, exists: false }, noMessages(keys)] };
+}
+
+/**
+ * The head that an entry holds. When somebody deleted or spoilt it, it is made anew from the messages, in one more round
+ * trip, and their numbers go on.
+ */
+export async function headOf(
+  keys: TopicKeys,
+  kv: KV,
+  entry: Entry | undefined,
+  options?: CallOptions,
+): Promise<KnownHead> {
+  const unchanged: Condition = entry ? { key: keys.head, modified: entry.modified } : { key: keys.head, exists: false };
+  const written = decodeHead(entry);
+  if (written) return { head: written, if: [unchanged] };
+  // What one commit published shares a revision, so the newest message is one of so many.
+  const newest = { list: keys.messages, order: "newest", limit: mostPerCommit } as const;
+  const oldest = { list: keys.messages, limit: 1, keysOnly: true } as const;
+  const commit = await kv.commit({ then: [newest, oldest] }, options);
+  const [latest, earliest] = commit.results as readonly [Listing, Listing];
+  const found = latest.entries.flatMap((entry) => {
+    const seq = keys.seqOf(entry.key);
+    return seq === undefined ? [] : [{ seq, life: decodeMessage(entry, seq)?.life }];
+  });
+  const [last] = found.sort((one, other) => other.seq - one.seq);
+  if (last === undefined) return { head: undefined, if: [unchanged, noMessages(keys)] };
+  const first = keys.seqOf(earliest.entries[0]?.key ?? "") ?? last.seq;
+  const head = { life: last.life ?? "0".repeat(8), first, last: last.seq, marks: [] };
+  return { head, if: [unchanged, { key: keys.message(last.seq + 1), exists: false }] };
+}
+
+function noMessages(keys: TopicKeys): Condition {
+  return { prefix: keys.messages, empty: true };
+}
