@@ -3,6 +3,7 @@ import { byteLength } from "../bytes.ts";
 import { type Context, checkRoom, type Name, prefixOf, type WaitOptions } from "../context.ts";
 import { inWords } from "../errors.ts";
 import { Follower, type View } from "../follow.ts";
+import { tellNews } from "../news.ts";
 import { linkSignals } from "../signals.ts";
 import {
   type Advertisement,
@@ -203,32 +204,22 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
     checkOptions("subscribe", callbacks, ["started", "changed", "stopped"]);
     for (const [name, callback] of Object.entries(callbacks))
       if (callback !== undefined) checkFunction(`${name} of subscribe`, callback);
-    const unsubscribed = new AbortController();
-    const call = (callback: () => void) => {
-      try {
-        if (!unsubscribed.signal.aborted) callback();
-      } catch (error) {
-        this.#context.warn(`a callback of subscribe failed: ${inWords(error)}`);
-      }
-    };
-    const tell = async () => {
-      let known = new Map<string, Instance>();
-      for await (const { instances } of this.#snapshots(unsubscribed.signal)) {
-        const now = new Map(instances.map((instance) => [pathOf(instance), instance]));
-        for (const [path, instance] of known) if (!now.has(path)) call(() => callbacks.stopped?.(instance));
-        for (const [path, instance] of now) {
-          const before = known.get(path);
-          if (!before) call(() => callbacks.started?.(instance));
-          else if (!saysTheSame(before, instance)) call(() => callbacks.changed?.(instance, before));
-        }
-        known = now;
-      }
-    };
-    tell().catch((reason: unknown) => {
-      if (this.#linked.signal.aborted) return;
-      this.#context.warn(`the view of ${this.#name} ended, and its callbacks are called no more: ${inWords(reason)}`);
+    const { started, changed, stopped } = callbacks;
+    return tellNews({
+      states: (until) => this.#snapshots(until),
+      items: ({ instances }) => new Map(instances.map((instance) => [pathOf(instance), instance])),
+      same: saysTheSame,
+      callbacks: {
+        came: (instance) => started?.call(callbacks, instance),
+        changed: (instance, before) => changed?.call(callbacks, instance, before),
+        went: (instance) => stopped?.call(callbacks, instance),
+      },
+      failed: (error) => this.#context.warn(`a callback of subscribe failed: ${inWords(error)}`),
+      ended: (reason) => {
+        if (this.#linked.signal.aborted) return;
+        this.#context.warn(`the view of ${this.#name} ended, and its callbacks are called no more: ${inWords(reason)}`);
+      },
     });
-    return { [Symbol.dispose]: () => unsubscribed.abort() };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
