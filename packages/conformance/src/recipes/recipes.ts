@@ -1,5 +1,6 @@
 import { describe } from "vitest";
 import type { Suite } from "../context.ts";
+import { barrier } from "./barrier.ts";
 import { directory } from "./directory.ts";
 import { election } from "./election.ts";
 import { electionRun } from "./election-run.ts";
@@ -7,6 +8,7 @@ import { exclusionGrants } from "./exclusion-grants.ts";
 import { exclusionLoss } from "./exclusion-loss.ts";
 import { exclusionWaiting } from "./exclusion-waiting.ts";
 import { exclusives } from "./exclusive.ts";
+import { localCallers } from "./local-callers.ts";
 import { mutex } from "./mutex.ts";
 import { picks } from "./picks.ts";
 import { registration } from "./registration.ts";
@@ -26,6 +28,8 @@ export function describeRecipes(suite: Suite): void {
     describe(`${exclusive.kind}, in round trips`, () => exclusionRoundTrips(suite, exclusive));
   }
   describe("a mutex", () => mutex(suite));
+  describe("a mutex, among callers of one process", () => localCallers(suite));
+  describe("a barrier", () => barrier(suite));
   describe("an election", () => election(suite));
   describe("a run for leadership", () => electionRun(suite));
   describe("a directory of services", () => directory(suite));
