@@ -4,6 +4,7 @@
  * - `LEASE_LOST` the session's lease is gone, or may be: whatever it held may be another's. Start again from the top.
  * - `UNAVAILABLE` the store gave no answer and nothing was applied. Try again.
  * - `OUTCOME_UNKNOWN` a write was sent and no answer came: it may or may not have been applied. Look before trying again.
+ * - `BROKEN` a member of a double barrier died, so the others cannot pass it, or leave it, together. Enter it anew.
  * - `NOT_HELD` a hold, leadership or registration was used after it ended.
  * - `CLOSED` the backend, the session or the conclave was closed.
  * - `LIMIT` the store refused for want of room: a full disk, too many requests, a message too large.
@@ -15,6 +16,7 @@ export type ErrorCode =
   | "LEASE_LOST"
   | "UNAVAILABLE"
   | "OUTCOME_UNKNOWN"
+  | "BROKEN"
   | "NOT_HELD"
   | "CLOSED"
   | "LIMIT"

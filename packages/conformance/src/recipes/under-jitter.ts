@@ -10,12 +10,12 @@ import { Observer } from "./observer.ts";
 import { type Process, type ProcessOptions, start, startMortal, within } from "./process.ts";
 
 /** Seeds enough for a few seconds of the store's time. */
-function seeds({ timing }: Scene): readonly number[] {
+export function seeds({ timing }: Scene): readonly number[] {
   return faultSeeds(Math.max(3, Math.round(2_000 / timing.ttlMs)));
 }
 
 /** Processes whose store is as unreliable as it may be, and what was done to them. */
-class Trouble {
+export class Trouble {
   readonly #scene: Scene;
   readonly #options: JitterOptions;
   readonly #backends: JitteredBackend[] = [];
@@ -47,7 +47,7 @@ class Trouble {
 }
 
 /** Tries again while answers fail to come or the session is lost, as a program would that wants the thing. */
-async function insist<T>(attempt: () => Promise<T>): Promise<T> {
+export async function insist<T>(attempt: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
       return await attempt();
@@ -58,12 +58,12 @@ async function insist<T>(attempt: () => Promise<T>): Promise<T> {
 }
 
 /** Lets no process outlive its seed. */
-async function closeAll(processes: readonly Process[]): Promise<void> {
+export async function closeAll(processes: readonly Process[]): Promise<void> {
   await Promise.all(processes.map(({ conclave }) => conclave.close()));
 }
 
-const faults = { faults: 0.35, gaps: 0.1 };
-const everyFault = ["lostAnswers", "lostCalls", "refusals", "late"] as const;
+export const faults = { faults: 0.35, gaps: 0.1 };
+export const everyFault = ["lostAnswers", "lostCalls", "refusals", "late"] as const;
 const delays = { faults: 0, gaps: 0.1 };
 
 /** What is exclusive, on a store whose answers are late, lost or refusals. */
