@@ -24,8 +24,8 @@ export function session(suite: Suite): void {
 
   suite.it("puts everything a process holds on one lease", async (backend, scene) => {
     const { conclave } = await start(scene);
-    const [{ lease }] = await Promise.all([
-      conclave.session(),
+    const { lease } = await conclave.session();
+    await Promise.all([
       conclave.mutex("a").acquire(),
       conclave.election("a").campaign(),
       conclave.service("a").register({ address: "here" }),

@@ -1,0 +1,111 @@
+import type { Mutant } from "./mutant.ts";
+
+const file = "packages/core/src/session.ts";
+
+export const mutants: readonly Mutant[] = [
+  {
+    breaks: "the first deadline is counted from when the grant was answered, not from when it was sent",
+    file,
+    find: "new Session(backend, lease, sentAt, epoch)",
+    replace: "new Session(backend, lease, instant(backend.clock), epoch)",
+    killedBy: "a session counts its time",
+  },
+  {
+    breaks: "later deadlines are counted from when a renewal was answered, not from when it was sent",
+    file,
+    find: "this.#renewedAt = sentAt;",
+    replace: "this.#renewedAt = instant(clock);",
+    killedBy: "a session counts its time",
+  },
+  {
+    breaks: "the first deadline is five seconds, whatever was granted",
+    file,
+    find: "this.#validMs = validMs(lease.ttlMs);",
+    replace: "this.#validMs = 5_000;",
+    killedBy: "a session",
+  },
+  {
+    breaks: "a session is given up for lost only after twice its time",
+    file,
+    find: "return ttlMs * (1 - driftRatio) - marginMs(ttlMs);",
+    replace: "return 2 * ttlMs;",
+    killedBy: "a session ends when its process is cut off",
+  },
+  {
+    breaks: "what is held is believed until a timer fires",
+    file,
+    find: "if (!this.#ended.signal.aborted && this.remainingMs() <= 0) {",
+    replace: "if (!this.#ended.signal.aborted && this.remainingMs() <= -this.lease.ttlMs) {",
+    killedBy: "though no timer fired",
+  },
+  {
+    breaks: "time is told by the wall clock alone",
+    file: "packages/core/src/ports/clock.ts",
+    find: "Math.max(clock.monotonicMs() - since.monotonicMs, clock.wallMs() - since.wallMs)",
+    replace: "clock.wallMs() - since.wallMs",
+    killedBy: "a session is not prolonged by a wall clock that is set back",
+  },
+  {
+    breaks: "time is told by the monotonic clock alone, which stands still while the machine sleeps",
+    file: "packages/core/src/ports/clock.ts",
+    find: "Math.max(clock.monotonicMs() - since.monotonicMs, clock.wallMs() - since.wallMs)",
+    replace: "clock.monotonicMs() - since.monotonicMs",
+    killedBy: "a session is over when its machine wakes up",
+  },
+  {
+    breaks: "that the store says the lease is gone is taken for an outage",
+    file,
+    find: 'if (isCoordinationError(error, "LEASE_LOST", "CLOSED")) return this.#end(error);',
+    replace: 'if (isCoordinationError(error, "CLOSED")) return this.#end(error);',
+    killedBy: "a session ends when the store says that the lease is gone",
+  },
+  {
+    breaks: "renewals stop for good after one that failed",
+    file,
+    find: "failures += 1;",
+    replace: "return;",
+    killedBy: "a session survives an outage",
+  },
+  {
+    breaks: "nobody is told of a loss",
+    file,
+    find: "for (const held of this.#held) held.lost(reason);",
+    replace: "",
+    killedBy: "a session",
+  },
+  {
+    breaks: "the keys behind what is held are not looked at again",
+    file,
+    find: "void this.#track(this.#afterRenewal());",
+    replace: "",
+    killedBy: "lost tells a holder that its key was deleted",
+  },
+  {
+    breaks: "a cleanup that the store did not answer is forgotten",
+    file,
+    find: "await cleanup().catch((error: unknown) => !isCoordinationError(error));",
+    replace: "await cleanup().catch(() => true);",
+    killedBy: "lost releases once the store is back",
+  },
+  {
+    breaks: "a session that closes leaves its lease to expire",
+    file,
+    find: "if (wasAlive) await this.lease.revoke(",
+    replace: "if (!wasAlive) await this.lease.revoke(",
+    killedBy: "a session frees all that it held, at once",
+  },
+  {
+    breaks: "a lost session is handed out again",
+    file: "packages/core/src/sessions.ts",
+    find: "if (this.#current?.isAlive()) return this.#current;",
+    replace: "if (this.#current) return this.#current;",
+    killedBy: "a session opens another, with the next epoch",
+  },
+  {
+    breaks: "whatever is held gets a lease of its own",
+    file: "packages/core/src/sessions.ts",
+    find: "if (this.#current?.isAlive()) return this.#current;",
+    replace: "",
+    killedBy: "a session puts everything a process holds on one lease",
+  },
+];
