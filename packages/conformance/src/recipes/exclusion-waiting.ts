@@ -83,15 +83,18 @@ export function exclusionWaiting(suite: Suite, exclusive: Exclusive): void {
     const process = await start(scene);
     await process.conclave.session();
     const outcomes = new Set<boolean>();
+    let delayMs = 0;
     for (let round = 0; round < 40; round++) {
       const controller = new AbortController();
       const granted = contest.acquire(process, { signal: controller.signal });
       granted.catch(() => {});
       if (round % 2 === 0) for (let turn = 0; turn < round; turn++) await undefined;
-      else await sleep(backend.clock, round / 10);
+      else await sleep(backend.clock, delayMs);
       controller.abort(new Error("now"));
       const grant = await within(backend, scene.patienceMs, granted).catch(() => undefined);
       outcomes.add(grant !== undefined);
+      // Longer and longer, however slow the store is, until it grants; then from the start again.
+      if (round % 2 === 1) delayMs = grant ? 0 : 0.1 + 1.4 * delayMs;
       await grant?.release();
     }
     expect(outcomes, "some were granted and some were not").toEqual(new Set([true, false]));

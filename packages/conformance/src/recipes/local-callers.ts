@@ -1,5 +1,5 @@
 import { type AcquireOptions, type Hold, type MutexOptions, tokenOf } from "@conclave/core";
-import { type Backend, CoordinationError, sleep, type Txn } from "@conclave/core/backend";
+import { type Backend, CoordinationError, seededRandom, sleep, type Txn } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Suite } from "../context.ts";
 import { numbered, present, put, remove, texts, write } from "../entries.ts";
@@ -19,6 +19,7 @@ import {
   within,
 } from "./process.ts";
 import { startCounted } from "./round-trips.ts";
+import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
 
 /** So long that no test passes for want of time, or fails for it. */
 const forLong = { maxLocalHoldMs: 2 ** 31 - 1 };
@@ -394,6 +395,62 @@ export function localCallers(suite: Suite): void {
       expect(await texts(backend.kv)).toEqual({});
     },
   );
+
+  suite.it(
+    "never has two holders, here or elsewhere, and lets everybody in, whatever fails",
+    async (backend, scene) => {
+      const trouble = new Trouble(scene, faults);
+      const options = { maxLocalHandovers: 2, maxLocalHoldMs: scene.timing.ttlMs / 10 };
+      for (const seed of seeds(scene)) {
+        const room = new Room();
+        let handedOn = 0;
+        const contend = async (process: Process) => {
+          for (let round = 0; round < 2; round++) {
+            const hold = await insist(() => process.conclave.mutex({ prefix: line }, options).acquire());
+            if (hold.isHeld()) room.enter(hold);
+            if (hold.token % 512n > 0n) handedOn += 1;
+            await sleep(backend.clock, (backend.clock.random() * scene.timing.ttlMs) / 40);
+            await hold.release();
+          }
+        };
+        const processes = await trouble.startMany(seed, 3);
+        const all = processes.flatMap((process) => numbered(3).map(() => contend(process)));
+        await within(backend, 12 * scene.patienceMs, Promise.all(all));
+        await scene.eventually(backend, async () => expect(await texts(backend.kv)).toEqual({}));
+        expect(handedOn, `hand-overs with seed ${seed}`).toBeGreaterThan(0);
+        expect(room.visits, `visits with seed ${seed}`).toBeGreaterThan(0);
+        await closeAll(processes);
+      }
+      trouble.expectAtLeast(1, ...everyFault);
+    },
+  );
+
+  suite.it("leaves no key of callers who give up, and holds up nobody, whatever fails", async (backend, scene) => {
+    const trouble = new Trouble(scene, faults);
+    const options = { maxLocalHandovers: 2, maxLocalHoldMs: scene.timing.ttlMs / 10 };
+    for (const seed of seeds(scene)) {
+      const random = seededRandom(seed);
+      const room = new Room();
+      const contend = async (process: Process) => {
+        for (let round = 0; round < 3; round++) {
+          const caller = call(process, options);
+          using _ = backend.clock.after((random() * scene.timing.ttlMs) / 10, () => caller.cancel(new Error("enough")));
+          const hold = await caller.granted.catch(() => undefined);
+          if (hold?.isHeld()) room.enter(hold);
+          await hold?.release();
+        }
+      };
+      const processes = await trouble.startMany(seed, 3);
+      await Promise.all(processes.flatMap((process) => numbered(3).map(() => contend(process))));
+      await scene.eventually(backend, async () => expect(await texts(backend.kv)).toEqual({}));
+      const patient = await start(scene);
+      const hold = await call(patient).granted;
+      room.enter(hold);
+      await hold.release();
+      await closeAll([...processes, patient]);
+    }
+    trouble.expectAtLeast(1, ...everyFault);
+  });
 
   suite.it("wakes the one that is next, for one commit, however many are behind it", async (backend, scene) => {
     const contest = new Contest(shared(), backend, scene);

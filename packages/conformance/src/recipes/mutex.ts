@@ -1,9 +1,11 @@
-import { tokenOf } from "@conclave/core";
+import { type Hold, tokenOf } from "@conclave/core";
 import { expect } from "vitest";
 import type { Suite } from "../context.ts";
-import { present, texts } from "../entries.ts";
+import { present, remove, texts } from "../entries.ts";
+import { failsWith } from "../ports/leases.ts";
 import {
   aborted,
+  noticeMs,
   type Process,
   quiet,
   rejection,
@@ -14,6 +16,7 @@ import {
   staysOpen,
   within,
 } from "./process.ts";
+import { startCounted } from "./round-trips.ts";
 
 /** What a mutex does beyond excluding. */
 export function mutex(suite: Suite): void {
@@ -164,6 +167,79 @@ export function mutex(suite: Suite): void {
     for (const [index, { conclave }] of processes.entries()) {
       expect(queue[index]?.lease).toBe((await conclave.session()).lease.id);
     }
+  });
+
+  suite.it("gives one more hold of what is held, at once, to who says so", async (backend, scene) => {
+    const { conclave, counted } = await startCounted(scene);
+    const mutex = conclave.mutex("a");
+    const hold = await mutex.acquire();
+    counted.reset();
+    const again = await mutex.acquire({ reenter: hold });
+    const tried = (await mutex.tryAcquire({ reenter: again })) as Hold;
+    await conclave.mutex("a").run((inner) => expect(inner.token).toBe(hold.token), { reenter: hold });
+    for (const one of [again, tried]) expect([one.token, one.key, one.isHeld()]).toEqual([hold.token, hold.key, true]);
+    const other = (await start(scene)).conclave.mutex("a").acquire();
+    await hold.release();
+    await tried.release();
+    // Released twice, it counts once.
+    await tried.release();
+    expect(counted.snapshot()).toEqual({});
+    expect([hold, again, tried].map((one) => one.isHeld())).toEqual([false, true, false]);
+    await staysOpen(backend, scene, other);
+    await again.release();
+    expect((await within(backend, scene.patienceMs, other)).token).toBeGreaterThan(hold.token);
+  });
+
+  suite.it("makes who asks again without saying so wait for itself", async (backend, scene) => {
+    const { conclave } = await start(scene);
+    const hold = await conclave.mutex("a").acquire();
+    const again = conclave.mutex("a").acquire();
+    await staysOpen(backend, scene, again);
+    await hold.release();
+    expect((await within(backend, scene.patienceMs, again)).token).toBeGreaterThan(hold.token);
+  });
+
+  suite.it("gives no more holds of what was released or lost, and tells all of a loss", async (backend, scene) => {
+    const { conclave } = await startMortal(scene);
+    const mutex = conclave.mutex("a");
+    const hold = await mutex.acquire();
+    const again = await mutex.acquire({ reenter: hold });
+    await hold.release();
+    await failsWith("NOT_HELD", mutex.acquire({ reenter: hold }));
+    await remove(backend.kv, again.key);
+    const last = await mutex.acquire({ reenter: again });
+    for (const { signal } of [again, last]) {
+      const { reason } = await within(backend, noticeMs(scene), aborted(backend, signal));
+      expect(reason).toMatchObject({ code: "LEASE_LOST" });
+    }
+    for (const reenter of [again, last]) await failsWith("NOT_HELD", mutex.tryAcquire({ reenter }));
+    expect(hold.signal.aborted, "released is not lost").toBe(false);
+  });
+
+  suite.it("takes a hold for reentry from this mutex of this process alone", async (_backend, scene) => {
+    const [one, other] = await startPair(scene);
+    const hold = await one.conclave.mutex("a").acquire();
+    const leadership = await one.conclave.election("a").campaign();
+    for (const reenter of [leadership, await one.conclave.mutexes(["b"]).acquire()])
+      await expect(one.conclave.mutex("a").acquire({ reenter })).rejects.toThrow(
+        /reenter must be a hold of this mutex/,
+      );
+    await expect(one.conclave.mutex("c").acquire({ reenter: hold })).rejects.toBeInstanceOf(TypeError);
+    await expect(other.conclave.mutex("a").acquire({ reenter: hold })).rejects.toBeInstanceOf(TypeError);
+  });
+
+  suite.it("hands a lock that was entered twice to the next caller when both holds are released", async (_b, scene) => {
+    const { conclave, counted } = await startCounted(scene);
+    const mutex = conclave.mutex("a");
+    const hold = await mutex.acquire();
+    const again = await mutex.acquire({ reenter: hold });
+    const next = mutex.acquire();
+    counted.reset();
+    await again.release();
+    expect(await mutex.tryAcquire()).toBeUndefined();
+    await hold.release();
+    expect((await next).token).toBe(hold.token + 1n);
+    expect(counted.snapshot()).toEqual({});
   });
 
   suite.it("is released at the end of the block that holds it by `await using`", async (backend, scene) => {
