@@ -7,12 +7,15 @@ import type { Backend, Connector } from "./ports/backend.ts";
 import type { CallOptions, KV } from "./ports/kv.ts";
 import { Receipts } from "./receipts.ts";
 import { Barrier } from "./recipes/barrier.ts";
+import { DestructiveQueue } from "./recipes/destructive-queue.ts";
 import { Election } from "./recipes/election.ts";
 import { Latch, type LatchOptions } from "./recipes/latch.ts";
 import { Membership } from "./recipes/membership.ts";
 import { MultiMutex } from "./recipes/multi-mutex.ts";
 import { Mutex, type MutexOptions } from "./recipes/mutex.ts";
+import { Queue, type QueueOptions } from "./recipes/queue.ts";
 import { RwLock } from "./recipes/rw-lock.ts";
+import { Semaphore, type SemaphoreOptions } from "./recipes/semaphore.ts";
 import { Service } from "./recipes/service.ts";
 import { Topic, type TopicOptions } from "./recipes/topic.ts";
 import { Replica } from "./replica.ts";
@@ -179,6 +182,11 @@ export class Conclave implements AsyncDisposable {
     return new RwLock(this.#context, name);
   }
 
+  /** Permits for so many at a time; `limit` says how many, and its first user stores it for all. Throws as `mutex`. */
+  semaphore(name: Name, options: SemaphoreOptions = {}): Semaphore {
+    return new Semaphore(this.#context, name, options);
+  }
+
   /** An election of one leader. Throws as `mutex`. */
   election(name: Name): Election {
     return new Election(this.#context, name);
@@ -197,6 +205,19 @@ export class Conclave implements AsyncDisposable {
   /** A group of processes that know each other, in one order for all. Throws as `mutex`. */
   membership(name: Name): Membership {
     return new Membership(this.#context, name);
+  }
+
+  /**
+   * A queue of work, delivered at least once: with acknowledgements, priorities, delays and dead letters. Throws as
+   * `mutex`, and for options that cannot be meant.
+   */
+  queue<T extends Json = Json>(name: Name, options: QueueOptions = {}): Queue<T> {
+    return new Queue<T>(this.#context, name, options);
+  }
+
+  /** A queue whose items are gone once they are popped, delivered at most once. Throws as `mutex`. */
+  destructiveQueue<T extends Json = Json>(name: Name): DestructiveQueue<T> {
+    return new DestructiveQueue<T>(this.#context, name);
   }
 
   /**

@@ -8,6 +8,8 @@ export type { Backend, Connector } from "./ports/backend.ts";
 export type { Clock } from "./ports/clock.ts";
 export type { CallOptions, Commit, Condition, Entry, KV, Listing, Operation, Revision, Txn } from "./ports/kv.ts";
 export type { Barrier, CloseOptions } from "./recipes/barrier.ts";
+export type { DeadLetter, DeadLetterOptions } from "./recipes/dead-letters.ts";
+export type { DestructiveQueue } from "./recipes/destructive-queue.ts";
 export type { CampaignOptions, Election, Leader, Leadership } from "./recipes/election.ts";
 export type { Advertisement, Instance } from "./recipes/instance.ts";
 export type { Latch, LatchOptions } from "./recipes/latch.ts";
@@ -16,9 +18,18 @@ export type { Gap, Message, TopicEvent } from "./recipes/message.ts";
 export type { MultiHold, MultiMutex } from "./recipes/multi-mutex.ts";
 export type { AcquireOptions, Contender, Mutex, MutexOptions } from "./recipes/mutex.ts";
 export type { Picked, Strategy } from "./recipes/pick.ts";
+export type { EnqueueOptions, NewItem, Queue, QueueCounts, QueueOptions } from "./recipes/queue.ts";
+export type { ItemOptions } from "./recipes/queue-item.ts";
 export type { Registration } from "./recipes/registration.ts";
 export type { Mode, RwContender, RwLock, WriteHold } from "./recipes/rw-lock.ts";
 export type { Seat, SeatState } from "./recipes/seat.ts";
+export type {
+  Permit,
+  PermitContender,
+  PermitOptions,
+  Semaphore,
+  SemaphoreOptions,
+} from "./recipes/semaphore.ts";
 export type {
   InstanceCallbacks,
   Instances,
