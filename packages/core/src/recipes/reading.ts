@@ -30,7 +30,7 @@ export class Reading<T extends Json> {
   /** What is missing before the first message is none of the reader's business, when it asked for what there is. */
   #atStart: boolean;
 
-  constructor(context: Context, keys: TopicKeys, beginning: Beginning, ageMs = Number.POSITIVE_INFINITY) {
+  constructor(context: Context, keys: TopicKeys, beginning: Beginning, ageMs: number = Number.POSITIVE_INFINITY) {
     this.#context = context;
     this.#keys = keys;
     this.#ageMs = ageMs;

@@ -6,8 +6,8 @@ import { decodeMessage, isLife, parsed } from "./message.ts";
 export const mostPerCommit = 45;
 /** How many messages one commit deletes at most; a transaction has 100 operations, of which a receipt and the head are two. */
 const mostDeletes = 100 - 2 - mostPerCommit;
-/** Into how many parts the time for which messages are kept is divided: they are deleted so much later at most. */
-const marksPerAge = 16;
+/** Into how many parts the time for which messages are kept is divided: they are deleted so much later. */
+const marksPerAge = 8;
 
 /** How much of a topic is kept. */
 export interface Keep {
@@ -17,8 +17,8 @@ export interface Keep {
   readonly ageMs?: number | undefined;
 }
 
-/** All messages before this one were published at this time at the latest. */
-type Mark = readonly [seq: number, atMs: number];
+/** All messages before this number were published at this time at the latest. */
+type Mark = readonly [before: number, atMs: number];
 
 /** How far a topic has come. */
 export interface Head {
@@ -74,21 +74,25 @@ export function decodeHead(entry: Entry | undefined): Head | undefined {
  *   1. by count, all but the newest `count`;
  *   2. by age, all before the newest mark that is older than `ageMs`;
  *   3. never more than one commit can delete: the next deletes the rest;
- *   4. once every sixteenth of `ageMs`, set a mark.
+ *   4. mark when the newest was published, and keep no more marks than two for each eighth of `ageMs`.
  */
-export function advance(head: Head, added: number, keep: Keep & { readonly count: number }, nowMs: number) {
-  const { ageMs } = keep;
+export function advance(
+  head: Head,
+  added: number,
+  { count, ageMs = Number.POSITIVE_INFINITY }: Keep & { readonly count: number },
+  nowMs: number,
+): { readonly next: Head; readonly doomed: readonly number[] } {
+  const { life, marks } = head;
   const last = head.last + added;
-  const old = ageMs === undefined ? undefined : head.marks.findLast(([, atMs]) => atMs < nowMs - ageMs);
-  const wanted = Math.max(head.first, last - keep.count + 1, old?.[0] ?? 0);
-  const first = Math.min(wanted, head.first + mostDeletes);
+  const old = marks.findLast(([, atMs]) => atMs < nowMs - ageMs);
+  const first = Math.min(Math.max(head.first, last - count + 1, old?.[0] ?? 0), head.first + mostDeletes);
   const doomed = Array.from({ length: first - head.first }, (_, index) => head.first + index);
-  const marks = head.marks.filter(([seq]) => seq > first);
-  const newest = head.marks.at(-1);
-  if (ageMs !== undefined && (newest === undefined || nowMs - newest[1] >= ageMs / marksPerAge))
-    marks.push([head.last + 1, nowMs]);
-  const next: Head = { life: head.life, first, last, marks: marks.slice(-2 * marksPerAge) };
-  return { next, doomed };
+  const [, lastMs = nowMs] = marks.at(-1) ?? [];
+  const [, beforeMs = Number.NEGATIVE_INFINITY] = marks.at(-2) ?? [];
+  // The newest mark moves on for as long as the one before it is near.
+  const settled = nowMs - beforeMs < ageMs / marksPerAge ? marks.slice(0, -1) : marks;
+  const kept = [...settled, [last + 1, Math.max(lastMs, nowMs)] as const].filter(([before]) => before > first);
+  return { next: { life, first, last, marks: kept.slice(-3 * marksPerAge) }, doomed };
 }
 
 /** The head of a topic, if it has any, and on what condition it is still that. */
