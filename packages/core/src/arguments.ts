@@ -110,6 +110,13 @@ function checkKeyBytes(argument: string, value: string, limits: Limits): void {
   }
 }
 
+/** Bytes to be stored, which no message shows. */
+export function checkValue(argument: string, value: unknown, limits: Limits): asserts value is Uint8Array {
+  if (!(value instanceof Uint8Array)) throw new TypeError(`${argument} must be a Uint8Array, not ${kindOf(value)}`);
+  if (value.length > limits.maxValueBytes)
+    throw new RangeError(`${argument} must be at most ${limits.maxValueBytes} bytes, not ${value.length}`);
+}
+
 export function checkSelection(argument: string, selection: Selection): void {
   const { order, limit, createdBefore, startAfter, keysOnly } = selection;
   if (order !== undefined && !["key", "oldest", "newest"].includes(order)) {
@@ -172,13 +179,7 @@ function checkOperation(argument: string, operation: Operation, limits: Limits):
   if ("put" in operation) {
     checkOptions(argument, operation, ["put", "value", "lease"]);
     checkKey(`put of ${argument}`, operation.put, limits);
-    if (!(operation.value instanceof Uint8Array))
-      throw new TypeError(`value of ${argument} must be a Uint8Array, not ${kindOf(operation.value)}`);
-    if (operation.value.length > limits.maxValueBytes) {
-      throw new RangeError(
-        `value of ${argument} must be at most ${limits.maxValueBytes} bytes, not ${operation.value.length}`,
-      );
-    }
+    checkValue(`value of ${argument}`, operation.value, limits);
     if (operation.lease !== undefined && typeof operation.lease?.id !== "string") {
       throw wrongType(`lease of ${argument}`, operation.lease, "a lease granted by this backend");
     }

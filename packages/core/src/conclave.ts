@@ -6,18 +6,23 @@ import type { Json } from "./json.ts";
 import type { Backend, Connector } from "./ports/backend.ts";
 import type { CallOptions, KV } from "./ports/kv.ts";
 import { Receipts } from "./receipts.ts";
+import { Atomic } from "./recipes/atomic.ts";
 import { Barrier } from "./recipes/barrier.ts";
+import { Counter } from "./recipes/counter.ts";
 import { DestructiveQueue } from "./recipes/destructive-queue.ts";
 import { Election } from "./recipes/election.ts";
+import { Ids, type IdsOptions } from "./recipes/ids.ts";
 import { Latch, type LatchOptions } from "./recipes/latch.ts";
 import { Membership } from "./recipes/membership.ts";
 import { MultiMutex } from "./recipes/multi-mutex.ts";
 import { Mutex, type MutexOptions } from "./recipes/mutex.ts";
+import { Partitioner, type PartitionerOptions } from "./recipes/partitioner.ts";
 import { Queue, type QueueOptions } from "./recipes/queue.ts";
 import { RwLock } from "./recipes/rw-lock.ts";
 import { Semaphore, type SemaphoreOptions } from "./recipes/semaphore.ts";
 import { Service } from "./recipes/service.ts";
 import { Topic, type TopicOptions } from "./recipes/topic.ts";
+import { type Transaction, type TransactOptions, transact } from "./recipes/transaction.ts";
 import { Replica } from "./replica.ts";
 import { scoped } from "./scoped.ts";
 import type { LiveSession } from "./session.ts";
@@ -218,6 +223,41 @@ export class Conclave implements AsyncDisposable {
   /** A queue whose items are gone once they are popped, delivered at most once. Throws as `mutex`. */
   destructiveQueue<T extends Json = Json>(name: Name): DestructiveQueue<T> {
     return new DestructiveQueue<T>(this.#context, name);
+  }
+
+  /** A number that processes count with. Keep the object: it remembers, and shares round trips. Throws as `mutex`. */
+  counter(name: Name): Counter {
+    return new Counter(this.#context, name);
+  }
+
+  /** A value that processes change together. Keep the object: it remembers, and takes turns. Throws as `mutex`. */
+  atomic<T extends Json = Json>(name: Name): Atomic<T> {
+    return new Atomic<T>(this.#context, name);
+  }
+
+  /** Ids that are unique for ever. Keep the object: it has a block of them. Throws as `mutex`, and for a bad `block`. */
+  ids(name: Name, options?: IdsOptions): Ids {
+    return new Ids(this.#context, name, options);
+  }
+
+  /**
+   * Runs a function whose reads and writes of this conclave's keys, by its argument, take effect as one step, or not at all:
+   * strictly serializable, what it lists included. No call of it ever sees keys as they never were together. It is called
+   * again when what it read has changed, so it must do nothing else that matters; and its keys must be of no lease.
+   *
+   * A round trip for each read, those asked for at once shared, and one to commit writes. Gives what the function gave; or
+   * rejects with what it threw, and then nothing is written. Nor is it with `UNAVAILABLE` (the store did not answer, or what
+   * was read had changed in each of `attempts`), `LEASE_LOST`, `LIMIT`, `DENIED`, and with `RangeError` for more than 99 keys
+   * read or written. It may have been, once, with `OUTCOME_UNKNOWN`, when the session ended before the store said so, and
+   * with `signal.reason`.
+   */
+  transact<T>(work: (transaction: Transaction) => Promise<T> | T, options?: TransactOptions): Promise<T> {
+    return transact(this.#context, work, options);
+  }
+
+  /** Shares out partitions among processes, each to one at a time. Throws as `mutex`, and for what are no partitions. */
+  partitioner(name: Name, options: PartitionerOptions): Partitioner {
+    return new Partitioner(this.#context, name, options);
   }
 
   /**

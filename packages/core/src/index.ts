@@ -7,16 +7,21 @@ export type { Json } from "./json.ts";
 export type { Backend, Connector } from "./ports/backend.ts";
 export type { Clock } from "./ports/clock.ts";
 export type { CallOptions, Commit, Condition, Entry, KV, Listing, Operation, Revision, Txn } from "./ports/kv.ts";
+export type { Atomic, Versioned } from "./recipes/atomic.ts";
 export type { Barrier, CloseOptions } from "./recipes/barrier.ts";
+export type { Counter } from "./recipes/counter.ts";
 export type { DeadLetter, DeadLetterOptions } from "./recipes/dead-letters.ts";
 export type { DestructiveQueue } from "./recipes/destructive-queue.ts";
 export type { CampaignOptions, Election, Leader, Leadership } from "./recipes/election.ts";
+export type { Ids, IdsOptions } from "./recipes/ids.ts";
 export type { Advertisement, Instance } from "./recipes/instance.ts";
+export type { Job, NackOptions } from "./recipes/job.ts";
 export type { Latch, LatchOptions } from "./recipes/latch.ts";
 export type { JoinOptions, Member, MemberCallbacks, Members, Membership, Roster } from "./recipes/membership.ts";
 export type { Gap, Message, TopicEvent } from "./recipes/message.ts";
 export type { MultiHold, MultiMutex } from "./recipes/multi-mutex.ts";
 export type { AcquireOptions, Contender, Mutex, MutexOptions } from "./recipes/mutex.ts";
+export type { Partitioner, PartitionerOptions } from "./recipes/partitioner.ts";
 export type { Picked, Strategy } from "./recipes/pick.ts";
 export type { EnqueueOptions, NewItem, Queue, QueueCounts, QueueOptions } from "./recipes/queue.ts";
 export type { ItemOptions } from "./recipes/queue-item.ts";
@@ -38,9 +43,11 @@ export type {
   Service,
   Snapshot,
 } from "./recipes/service.ts";
+export type { Assignment, Partition } from "./recipes/share.ts";
 export type { Subscription } from "./recipes/subscription.ts";
 export type { Page, ReadOptions, SubscribeOptions, Topic, TopicOptions } from "./recipes/topic.ts";
 export type { Keep } from "./recipes/topic-head.ts";
+export type { KeyValue, Transaction, TransactOptions } from "./recipes/transaction.ts";
 export type { Replica, View } from "./replica.ts";
 export { scoped } from "./scoped.ts";
 export type { LiveSession as Session } from "./session.ts";

@@ -1,4 +1,4 @@
-import type { KV } from "@conclave/core/backend";
+import { decode, type KV } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Suite } from "../context.ts";
 import { applied, fill, keysOf, numbered, present, put, textOf, texts, write } from "../entries.ts";
@@ -32,6 +32,36 @@ export function atomicity(suite: Suite): void {
     await write(kv, { count: "0" });
     await Promise.all(numbered(8).map(() => times(10, () => increment(kv, "count"))));
     expect(await texts(kv)).toEqual({ count: "80" });
+  });
+
+  suite.it("reads what was there when the conditions held, where nothing is written", async ({ kv }, scene) => {
+    const writer = await scene.connect();
+    const moved = (round: number) => ({ from: String(round), to: String(-round) });
+    await write(kv, moved(0));
+    let writing = true;
+    const moving = (async () => {
+      for (let round = 1; round <= 60; round++) await write(writer.kv, moved(round));
+      writing = false;
+    })();
+    let held = 0;
+    while (writing || held === 0) {
+      const { modified, value } = await present(kv, "from");
+      const commit = await kv.commit({
+        if: [
+          { key: "from", modified },
+          { prefix: "from", noneModifiedAfter: modified },
+        ],
+        then: [{ get: "to" }, { list: "to" }],
+      });
+      if (!commit.succeeded) continue;
+      held += 1;
+      const expected = String(-Number(decode(value)));
+      expect(commit.results[0]?.modified).toBe(modified);
+      expect(
+        commit.results.map((result) => textOf(result && "entries" in result ? result.entries[0] : result)),
+      ).toEqual([expected, expected]);
+    }
+    await moving;
   });
 
   suite.it("lets one of many that create a key do so, and shows the others who did", async ({ kv }, scene) => {

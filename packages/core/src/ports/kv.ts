@@ -96,7 +96,8 @@ export type Operation = Put | Delete | Read;
  * Conditions and the chosen branch are one atomic step. All writes share one revision, larger than that of every earlier
  * commit that touches the same keys or prefixes. A key is written at most once, and at most one lease is attached; when
  * that lease is dead, and the conditions hold, nothing is applied and the commit rejects with `LEASE_LOST`. Reads see all
- * of the transaction's own writes, wherever they stand in `then`.
+ * of the transaction's own writes, wherever they stand in `then`; where nothing is written they are of the moment at which
+ * the conditions were decided.
  */
 export interface Txn {
   /** All must hold; with none, `then` is applied. */
