@@ -3,7 +3,7 @@ import { sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Suite } from "../context.ts";
 import { present, remove, write } from "../entries.ts";
-import { Contest, type Exclusive, line, Room } from "./exclusive.ts";
+import { Contest, type Exclusive, Room } from "./exclusive.ts";
 import { type Process, start, startMany, startPair, staysOpen, within } from "./process.ts";
 
 /** Who is let in, and in which order. */
@@ -128,7 +128,7 @@ export function exclusionGrants(suite: Suite, exclusive: Exclusive): void {
 
   suite.it("waits for a key that another program put in line before, and for no later one", async (backend, scene) => {
     const contest = new Contest(exclusive, backend, scene);
-    const [earlier, later] = [`${line}7587854cd2f3a101`, `${line}0587854cd2f3a102`];
+    const [earlier, later] = [`${contest.line}7587854cd2f3a101`, `${contest.line}0587854cd2f3a102`];
     await write(backend.kv, { [earlier]: "" });
     const waiter = await contest.join(await start(scene));
     await write(backend.kv, { [later]: "" });
@@ -141,7 +141,7 @@ export function exclusionGrants(suite: Suite, exclusive: Exclusive): void {
   suite.it("lets another program's key that is next in line have its turn", async (backend, scene) => {
     const contest = new Contest(exclusive, backend, scene);
     const holder = await contest.acquire(await start(scene));
-    const foreign = `${line}7587854cd2f3a101`;
+    const foreign = `${contest.line}7587854cd2f3a101`;
     await write(backend.kv, { [foreign]: "" });
     const waiter = await contest.join(await start(scene));
     await holder.release();
