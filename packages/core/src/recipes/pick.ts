@@ -1,5 +1,6 @@
 import { outOfRange, wrongType } from "../arguments.ts";
 import { hash } from "../hash.ts";
+import { highest } from "../highest.ts";
 import type { Clock } from "../ports/clock.ts";
 import { type Instance, pathOf } from "./instance.ts";
 
@@ -107,14 +108,4 @@ export class Picker {
       },
     };
   }
-}
-
-function highest(instances: readonly Instance[], score: (instance: Instance) => number): Instance | undefined {
-  let best: Instance | undefined;
-  let bestScore = Number.NEGATIVE_INFINITY;
-  for (const instance of instances) {
-    const own = score(instance);
-    if (own > bestScore) [best, bestScore] = [instance, own];
-  }
-  return best;
 }
