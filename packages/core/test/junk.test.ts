@@ -1,5 +1,5 @@
-import { connect } from "@conclave/core";
-import { describeJunk, object, text } from "./junk.ts";
+import { connect, decode, encode, isCoordinationError, scoped, tokenOf } from "@conclave/core";
+import { describeJunk, describeJunkOn, object, text } from "./junk.ts";
 
 describeJunk({
   "mutex.acquire": (c, one, other) => c.mutex(one).acquire({ ...object(other), wrong: 1 }),
@@ -25,4 +25,38 @@ describeJunk({
   "backend.grant": (c, one, other) => c.backend.leases.grant({ ttlMs: one, wrong: other }),
   session: (c, one, other) => c.session({ [String(typeof one)]: other }),
   connect: (_, one, other) => connect(one, other),
+  "service.watch": (c, one, other) =>
+    c
+      .service(one)
+      .watch({ ...object(other), wrong: 1 })
+      .next(),
+  decode: (_, one) => decode(one),
+  encode: (_, one) => encode(one),
+  scoped: (_, one, other) => scoped(one, other),
+  tokenOf: (_, one, other) => tokenOf(one, other),
+  isCoordinationError: (_, one, other) => isCoordinationError(one, other),
+});
+
+describeJunkOn((conclave) => conclave.mutex("a").acquire(), {
+  "hold.guard": (hold, one) => hold.guard(one),
+});
+
+describeJunkOn((conclave) => conclave.election("a").campaign(), {
+  "leadership.proclaim": (leadership, one, other) => leadership.proclaim(one, { ...object(other), wrong: 1 }),
+  "leadership.proclaim of no text": (leadership, one) => leadership.proclaim([one]),
+});
+
+describeJunkOn((conclave) => conclave.service("a").register({ address: "x:1" }), {
+  "registration.update": (registration, one, other) => registration.update({ ...object(one), wrong: other }),
+  "registration.update with options": (registration, one, other) =>
+    registration.update({ weight: 2 }, { ...object(one), wrong: other }),
+});
+
+describeJunkOn((conclave) => conclave.service("a").instances(), {
+  "instances.pick": (instances, one, other) => instances.pick(one, other),
+  "instances.subscribe": (instances, one, other) => instances.subscribe({ ...object(one), started: [other] }),
+});
+
+describeJunkOn((conclave) => conclave.replica("a/"), {
+  "replica.views": (replica, one) => replica.views(one).next(),
 });

@@ -32,7 +32,7 @@ const junk = fc.oneof(
 /** Two arguments of which at least one cannot be meant. */
 const two = fc.tuple(junk, junk);
 
-export type JunkCall = (conclave: Conclave & Any, one: Any, other: Any) => unknown;
+export type JunkCall<Given = Conclave> = (given: Given & Any, one: Any, other: Any) => unknown;
 
 export const object = (value: Any) => (typeof value === "object" ? value : {});
 export const text = (value: Any) => (typeof value === "function" || value instanceof Uint8Array ? "text" : value);
@@ -42,15 +42,29 @@ export const text = (value: Any) => (typeof value === "function" || value instan
  * something right are made to be wrong for sure.
  */
 export function describeJunk(calls: Record<string, JunkCall>): void {
+  describeJunkOn((conclave) => conclave, calls);
+}
+
+/** The same of calls on what a conclave gives: `open` gets it, and after that nothing may change in the store. */
+export function describeJunkOn<Given>(
+  open: (conclave: Conclave) => Given | Promise<Given>,
+  calls: Record<string, JunkCall<Given>>,
+): void {
   describe("arbitrary junk, given to", () => {
     test.each(Object.entries(calls))("%s, is refused or answered, and nothing is written", async (_, call) => {
       const clock = new VirtualClock();
       const store = new MemoryStore({ clock });
       const backend = new Faulty(await store.connect());
-      const conclave = await connect(backend);
+      const other = await store.connect();
+      const given = await open(await connect(backend));
+      const state = async () => {
+        await clock.advance(0);
+        return [(await other.kv.list("")).entries, clock.pendingTimers, backend.count("grant")];
+      };
+      const before = await state();
       await fc.assert(
         fc.asyncProperty(two, async ([one, other]) => {
-          const error = await (async () => call(conclave, one, other))().then(
+          const error = await (async () => call(given, one, other))().then(
             () => undefined,
             (reason: unknown) => reason,
           );
@@ -61,9 +75,7 @@ export function describeJunk(calls: Record<string, JunkCall>): void {
         }),
         { numRuns: 1_000 },
       );
-      await clock.advance(0);
-      const { entries } = await store.connect().then((other) => other.kv.list(""));
-      expect([entries, clock.pendingTimers, backend.count("grant")]).toEqual([[], 0, 0]);
+      expect(await state()).toEqual(before);
     });
   });
 }
