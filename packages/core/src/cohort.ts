@@ -92,6 +92,7 @@ export class Cohort {
   acquire(wish: Wish): Promise<Hold> {
     return new Promise<Hold>((resolve, reject) => {
       wish.signal?.throwIfAborted();
+      this.#noticeLoss();
       const leaveQueue = () => {
         this.#waiting.delete(waiter);
         link[Symbol.dispose]();
@@ -110,14 +111,13 @@ export class Cohort {
         this.#proceed();
       });
       this.#waiting.add(waiter);
-      // What was lost while no timer could fire must not be waited for.
-      for (const hold of this.#grant?.holds ?? []) hold.isHeld();
       this.#proceed();
     });
   }
 
   /** The lock if nobody has it or waits for it, here or elsewhere. */
   async tryAcquire({ signal }: WaitOptions): Promise<Hold | undefined> {
+    this.#noticeLoss();
     if (this.#isBusy) return undefined;
     this.#trying = true;
     try {
@@ -164,6 +164,11 @@ export class Cohort {
     const { session } = grant.place;
     if (!session.isAlive()) this.#refuseAll(session.signal.reason);
     this.#proceed();
+  }
+
+  /** What was lost while no timer could fire is not to be waited for. */
+  #noticeLoss(): void {
+    for (const hold of this.#grant?.holds ?? []) hold.isHeld();
   }
 
   get #isBusy(): boolean {
