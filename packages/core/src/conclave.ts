@@ -8,6 +8,7 @@ import type { CallOptions, KV } from "./ports/kv.ts";
 import { Receipts } from "./receipts.ts";
 import { Atomic } from "./recipes/atomic.ts";
 import { Barrier } from "./recipes/barrier.ts";
+import { Config, type ConfigOptions } from "./recipes/config.ts";
 import { Counter } from "./recipes/counter.ts";
 import { DestructiveQueue } from "./recipes/destructive-queue.ts";
 import { Election } from "./recipes/election.ts";
@@ -21,6 +22,7 @@ import { Queue, type QueueOptions } from "./recipes/queue.ts";
 import { RwLock } from "./recipes/rw-lock.ts";
 import { Semaphore, type SemaphoreOptions } from "./recipes/semaphore.ts";
 import { Service } from "./recipes/service.ts";
+import type { Defaults, Schemas } from "./recipes/setting.ts";
 import { Topic, type TopicOptions } from "./recipes/topic.ts";
 import { type Transaction, type TransactOptions, transact } from "./recipes/transaction.ts";
 import { Replica } from "./replica.ts";
@@ -200,6 +202,18 @@ export class Conclave implements AsyncDisposable {
   /** A service in the directory; its name may be a path, `payments/eu`. Throws as `mutex`. */
   service(name: Name): Service {
     return new Service(this.#context, name);
+  }
+
+  /**
+   * Settings that processes share, of each key a value that its schema allows; zod, valibot, arktype and others make
+   * schemas. Throws as `mutex`, and for schemas and options that cannot be meant.
+   */
+  config<S extends Schemas, const D extends Defaults<S> = Record<never, never>>(
+    name: Name,
+    schemas: S,
+    options?: ConfigOptions<D>,
+  ): Config<S, D> {
+    return new Config<S, D>(this.#context, name, schemas, options);
   }
 
   /** Messages to all who subscribe, kept for a while. Throws as `mutex`, and for options that cannot be meant. */

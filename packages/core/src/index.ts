@@ -9,6 +9,7 @@ export type { Clock } from "./ports/clock.ts";
 export type { CallOptions, Commit, Condition, Entry, KV, Listing, Operation, Revision, Txn } from "./ports/kv.ts";
 export type { Atomic, Versioned } from "./recipes/atomic.ts";
 export type { Barrier, CloseOptions } from "./recipes/barrier.ts";
+export type { Changed, Config, ConfigOptions, SetOptions, Version, Written } from "./recipes/config.ts";
 export type { Counter } from "./recipes/counter.ts";
 export type { DeadLetter, DeadLetterOptions } from "./recipes/dead-letters.ts";
 export type { DestructiveQueue } from "./recipes/destructive-queue.ts";
@@ -43,7 +44,17 @@ export type {
   Service,
   Snapshot,
 } from "./recipes/service.ts";
+export type { ConfigSnapshot, Defaults, Inputs, Revisions, Schemas, Values } from "./recipes/setting.ts";
+export type { Settings } from "./recipes/settings.ts";
 export type { Assignment, Partition } from "./recipes/share.ts";
+export {
+  type InputOf,
+  InvalidSettingError,
+  type OutputOf,
+  type SchemaIssue,
+  type StandardSchema,
+  type Validation,
+} from "./recipes/standard-schema.ts";
 export type { Subscription } from "./recipes/subscription.ts";
 export type { Page, ReadOptions, SubscribeOptions, Topic, TopicOptions } from "./recipes/topic.ts";
 export type { Keep } from "./recipes/topic-head.ts";
