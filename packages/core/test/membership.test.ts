@@ -1,4 +1,4 @@
-import { type Conclave, connect, type Members, type SeatState, tokenOf } from "@conclave/core";
+import { type Conclave, connect, type Members, type Seat, type SeatState, tokenOf } from "@conclave/core";
 import { describe, expect, test } from "vitest";
 import { describeJunk, object } from "./junk.ts";
 import { type Any, failure, keys, losingAnswers, outcome, put, puts, remove, world } from "./kit.ts";
@@ -31,7 +31,7 @@ function read<T>(states: AsyncIterable<T>) {
 describe("a membership", () => {
   test("shows its members in the order in which they came, the same to all, whoever changes its payload", async () => {
     const { clock, conclave, neighbour } = await connected();
-    const seats = [];
+    const seats: Seat[] = [];
     for (const [index, one] of [conclave, neighbour, conclave, neighbour].entries())
       seats.push(await one.membership("a").join({ payload: index }));
     const [here, there] = [await conclave.membership("a").members(), await neighbour.membership("a").members()];

@@ -1,0 +1,283 @@
+import type { Assignment, Partition } from "@conclave/core";
+import { type Backend, isCoordinationError, sleep } from "@conclave/core/backend";
+import { expect } from "vitest";
+import { eventually, type Scene, type Suite } from "../context.ts";
+import { numbered, remove, texts } from "../entries.ts";
+import {
+  deathMs,
+  noticeMs,
+  type Process,
+  quiet,
+  rejection,
+  start,
+  startLinked,
+  startMany,
+  startMortal,
+  within,
+} from "./process.ts";
+import { cost, startCounted } from "./round-trips.ts";
+import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
+
+const names = numbered(12);
+
+/** A member that works on its partitions, and stops when told to. */
+class Worker implements AsyncDisposable {
+  readonly #backend: Backend;
+  readonly #scene: Scene;
+  readonly #stop = new AbortController();
+  readonly #reading: Promise<void>;
+  /** Every assignment so far. */
+  readonly told: Assignment[] = [];
+  failure: unknown;
+  /** What it has to end before it asks for the next assignment. */
+  stopping: Promise<unknown> = Promise.resolve();
+
+  constructor({ backend, conclave }: Process, scene: Scene, partitions: readonly string[] = names) {
+    this.#backend = backend;
+    this.#scene = scene;
+    const { signal } = this.#stop;
+    const settleMs = scene.timing.ttlMs / 20;
+    this.#reading = (async () => {
+      await insist(async () => {
+        for await (const assignment of conclave.partitioner("p", { partitions, settleMs }).assigned({ signal })) {
+          this.told.push(assignment);
+          await this.stopping;
+        }
+      });
+    })().catch((error: unknown) => {
+      this.failure = error;
+    });
+    scene.use(this);
+  }
+
+  /** The partitions that it may work on now. */
+  get held(): readonly Partition[] {
+    return [...(this.told.at(-1)?.partitions.values() ?? [])].filter((partition) => partition.isHeld());
+  }
+
+  get owned(): readonly string[] {
+    return this.held.map(({ name }) => name);
+  }
+
+  async comesTo(check: (owned: readonly string[]) => void): Promise<void> {
+    await this.#scene.eventually(this.#backend, () => check(this.owned));
+  }
+
+  async end(reason: unknown = new Error("the worker ends")): Promise<void> {
+    this.#stop.abort(reason);
+    await this.#reading;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.end();
+  }
+}
+
+/** That the workers come to own every partition, each one of them. */
+async function covered(backend: Backend, scene: Scene, ...workers: readonly Worker[]): Promise<void> {
+  await scene.eventually(backend, () => coveredBy(workers));
+}
+
+function coveredBy(workers: readonly Worker[]): void {
+  for (const { failure } of workers) expect(failure).toBeUndefined();
+  expect(workers.flatMap(({ owned }) => owned).sort()).toEqual(names);
+}
+
+async function owners(backend: Backend): Promise<string[]> {
+  return Object.keys(await texts(backend.kv, "partitioner/p/owner/"));
+}
+
+/** Who owns which partition. */
+export function partitioner(suite: Suite): void {
+  suite.it(
+    "gives one member everything, and moves only what becomes another's when one comes",
+    async (backend, scene) => {
+      const [one, two] = (await startMany(scene, 2)) as [Process, Process];
+      const first = new Worker(one, scene);
+      await covered(backend, scene, first);
+      const before = first.held;
+      const second = new Worker(two, scene);
+      await scene.eventually(backend, () => expect(second.owned.length).toBeGreaterThan(0));
+      await covered(backend, scene, first, second);
+      const tokens = new Map(before.map(({ name, token }) => [name, token]));
+      for (const partition of first.held) expect(before).toContain(partition);
+      for (const { name, token } of second.held) expect(token).toBeGreaterThan(tokens.get(name) as bigint);
+      for (const { name, signal } of before)
+        if (signal.aborted) expect([signal.reason.code, second.owned.includes(name)]).toEqual(["NOT_HELD", true]);
+    },
+  );
+
+  suite.it("gives a partition to nobody before its last user has stopped", async (backend, scene) => {
+    const [one, two] = (await startMany(scene, 2)) as [Process, Process];
+    const first = new Worker(one, scene);
+    await covered(backend, scene, first);
+    let stopped = () => {};
+    first.stopping = new Promise<void>((resolve) => {
+      stopped = resolve;
+    });
+    const before = first.held;
+    const second = new Worker(two, scene);
+    // It is told what to stop, and does not say that it did.
+    await scene.eventually(backend, () => expect(first.held.length).toBeLessThan(before.length));
+    for (let looks = 0; looks < 3; looks++) await quiet(backend, scene);
+    expect(second.owned).toEqual([]);
+    const revoked = before.filter(({ signal }) => signal.aborted);
+    for (const partition of revoked) {
+      const write = partition.guard({ then: [{ put: `done/${partition.name}`, value: new Uint8Array() }] });
+      expect((await one.conclave.kv.commit(write)).succeeded, "it is not yet another's").toBe(true);
+    }
+    stopped();
+    await second.comesTo((owned) => expect(owned).toEqual(revoked.map(({ name }) => name)));
+    for (const partition of revoked) {
+      const write = partition.guard({ then: [{ put: `done/${partition.name}`, value: new Uint8Array() }] });
+      expect((await one.conclave.kv.commit(write)).succeeded, "it is another's").toBe(false);
+    }
+  });
+
+  suite.it(
+    "gives what it had to the others when a member leaves, and leaves no key when all have",
+    async (backend, scene) => {
+      const [one, two] = (await startMany(scene, 2)) as [Process, Process];
+      const workers = [new Worker(one, scene), new Worker(two, scene)] as const;
+      await covered(backend, scene, ...workers);
+      const reason = new Error("enough");
+      await workers[0].end(reason);
+      expect(workers[0].failure).toBe(reason);
+      await covered(backend, scene, workers[1]);
+      await workers[1].end(reason);
+      expect(await texts(backend.kv)).toEqual({});
+    },
+  );
+
+  suite.it(
+    "gives the partitions of a process that died to the others at the end of its lease",
+    async (backend, scene) => {
+      const [victim, other] = [await startMortal(scene), await start(scene)];
+      const [dead, alive] = [new Worker(victim, scene), new Worker(other, scene)];
+      await covered(backend, scene, dead, alive);
+      const tokens = new Map(dead.held.map(({ name, token }) => [name, token]));
+      await scene.kill(victim.backend);
+      await within(
+        backend,
+        2 * deathMs(scene),
+        alive.comesTo((owned) => expect(owned).toEqual(names)),
+      );
+      expect(dead.owned).toEqual([]);
+      for (const { name, token } of alive.held) expect(token).toBeGreaterThan(tokens.get(name) ?? 0n);
+    },
+  );
+
+  suite.it("comes back with what is its own after a lost session", async (backend, scene) => {
+    const process = await startLinked(scene);
+    const worker = new Worker(process, scene);
+    await covered(backend, scene, worker);
+    const before = worker.held;
+    process.link.cut();
+    await scene.eventually(backend, () => expect(worker.owned).toEqual([]));
+    for (const { signal } of before) expect(signal.reason).toMatchObject({ code: "LEASE_LOST" });
+    process.link.mend();
+    await within(backend, 2 * scene.patienceMs + 3_000, covered(backend, scene, worker));
+    expect(Math.min(...worker.held.map(({ token }) => Number(token)))).toBeGreaterThan(
+      Math.max(...before.map(({ token }) => Number(token))),
+    );
+  });
+
+  suite.it("claims a partition anew whose key is deleted by hand, with a larger token", async (backend, scene) => {
+    const worker = new Worker(await startMortal(scene), scene);
+    await covered(backend, scene, worker);
+    const [lost] = worker.held as [Partition];
+    await remove(backend.kv, lost.key);
+    await scene.eventually(backend, () => expect(lost.signal.reason).toMatchObject({ code: "LEASE_LOST" }));
+    await within(backend, noticeMs(scene) + scene.patienceMs, covered(backend, scene, worker));
+    expect(worker.held[0]?.token).toBeGreaterThan(lost.token);
+  });
+
+  suite.it("runs work for each partition, and lets it end before another member's begins", async (backend, scene) => {
+    const processes = await startMany(scene, 3);
+    const running = new Map<string, Partition>();
+    let overlaps = 0;
+    const stop = new AbortController();
+    const settleMs = scene.timing.ttlMs / 20;
+    const work = async (partition: Partition) => {
+      if (running.has(partition.name)) overlaps += 1;
+      running.set(partition.name, partition);
+      await new Promise<void>((resolve) => partition.signal.addEventListener("abort", () => resolve(), { once: true }));
+      await sleep(backend.clock, scene.timing.ttlMs / 20);
+      running.delete(partition.name);
+    };
+    const runs: Promise<unknown>[] = [];
+    for (const { conclave } of processes) {
+      runs.push(
+        rejection(conclave.partitioner("p", { partitions: names, settleMs }).run(work, { signal: stop.signal })),
+      );
+      await scene.eventually(backend, () => {
+        expect(
+          [...running.values()]
+            .filter((one) => one.isHeld())
+            .map(({ name }) => name)
+            .sort(),
+        ).toEqual(names);
+      });
+    }
+    expect(overlaps).toBe(0);
+    const reason = new Error("enough");
+    stop.abort(reason);
+    expect(await within(backend, scene.patienceMs, Promise.all(runs))).toEqual([reason, reason, reason]);
+    expect([running.size, overlaps]).toEqual([0, 0]);
+    await scene.eventually(backend, async () => expect(await texts(backend.kv)).toEqual({}));
+  });
+
+  suite.it(
+    "takes one commit to join, one to claim thirty partitions, and asks nothing while all stays",
+    async (_, scene) => {
+      const process = await startCounted(scene);
+      const { backend, counted } = process;
+      const [taking, worker] = await cost(counted, async () => {
+        const one = new Worker(process, scene, numbered(30));
+        await one.comesTo((owned) => expect(owned).toHaveLength(30));
+        return one;
+      });
+      expect(taking).toEqual({ commit: 2, watch: 1, list: 1 });
+      const [idle] = await cost(counted, () => quiet(backend, scene));
+      expect(idle).toEqual({});
+      await worker.end();
+    },
+  );
+
+  suite.it(
+    "never has two owners of anything, and in the end one of everything, whatever fails",
+    async (backend, scene) => {
+      const trouble = new Trouble(scene, faults);
+      for (const seed of seeds(scene)) {
+        const processes = await trouble.startMany(seed, 3);
+        const workers: Worker[] = [];
+        const watchman = { on: true };
+        const last = new Map<string, bigint>();
+        const watching = (async () => {
+          while (watchman.on) {
+            const held = workers.flatMap((worker) => worker.held);
+            expect(new Set(held.map(({ name }) => name)).size, `seed ${seed}: two owners`).toBe(held.length);
+            for (const { name, token } of held) {
+              expect(token, `seed ${seed}: tokens grow`).toBeGreaterThanOrEqual(last.get(name) ?? 0n);
+              last.set(name, token);
+            }
+            await sleep(backend.clock, scene.timing.ttlMs / 100);
+          }
+        })();
+        for (const process of processes) {
+          workers.push(new Worker(process, scene));
+          await sleep(backend.clock, scene.timing.ttlMs / 10);
+        }
+        await workers[0]?.end();
+        await eventually(backend.clock, 8 * scene.patienceMs, () => coveredBy(workers.slice(1)));
+        watchman.on = false;
+        await watching;
+        for (const worker of workers) await worker.end();
+        for (const { failure } of workers) expect(isCoordinationError(failure), String(failure)).toBe(false);
+        await scene.eventually(backend, async () => expect(await owners(backend)).toEqual([]));
+        await closeAll(processes);
+      }
+      trouble.expectAtLeast(1, ...everyFault);
+    },
+  );
+}
