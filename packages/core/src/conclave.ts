@@ -11,6 +11,7 @@ import { Barrier } from "./recipes/barrier.ts";
 import { Config, type ConfigOptions } from "./recipes/config.ts";
 import { Counter } from "./recipes/counter.ts";
 import { DestructiveQueue } from "./recipes/destructive-queue.ts";
+import { DoubleBarrier, type DoubleBarrierOptions } from "./recipes/double-barrier.ts";
 import { Election } from "./recipes/election.ts";
 import { Ids, type IdsOptions } from "./recipes/ids.ts";
 import { Latch, type LatchOptions } from "./recipes/latch.ts";
@@ -177,6 +178,11 @@ export class Conclave implements AsyncDisposable {
   /** A gate that holds up everybody while it is closed. Throws as `mutex`. */
   barrier(name: Name): Barrier {
     return new Barrier(this.#context, name);
+  }
+
+  /** What processes enter together, and leave together. Throws as `mutex`, and for options that cannot be meant. */
+  doubleBarrier(name: Name, options: DoubleBarrierOptions): DoubleBarrier {
+    return new DoubleBarrier(this.#context, name, options);
   }
 
   /** A count that opens the way when it comes to zero. Throws as `mutex`, and for a count that is none. */

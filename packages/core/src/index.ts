@@ -13,6 +13,7 @@ export type { Changed, Config, ConfigOptions, SetOptions, Version, Written } fro
 export type { Counter } from "./recipes/counter.ts";
 export type { DeadLetter, DeadLetterOptions } from "./recipes/dead-letters.ts";
 export type { DestructiveQueue } from "./recipes/destructive-queue.ts";
+export type { DoubleBarrier, DoubleBarrierOptions } from "./recipes/double-barrier.ts";
 export type { CampaignOptions, Election, Leader, Leadership } from "./recipes/election.ts";
 export type { Ids, IdsOptions } from "./recipes/ids.ts";
 export type { Advertisement, Instance } from "./recipes/instance.ts";
@@ -23,6 +24,7 @@ export type { Gap, Message, TopicEvent } from "./recipes/message.ts";
 export type { MultiHold, MultiMutex } from "./recipes/multi-mutex.ts";
 export type { AcquireOptions, Contender, Mutex, MutexOptions } from "./recipes/mutex.ts";
 export type { Partitioner, PartitionerOptions } from "./recipes/partitioner.ts";
+export type { Passage } from "./recipes/passage.ts";
 export type { Picked, Strategy } from "./recipes/pick.ts";
 export type { EnqueueOptions, NewItem, Queue, QueueCounts, QueueOptions } from "./recipes/queue.ts";
 export type { ItemOptions } from "./recipes/queue-item.ts";

@@ -1,4 +1,4 @@
-import { callOptions, checkOptions, outOfRange, wrongType } from "../arguments.ts";
+import { callOptions, checkCount, checkOptions, outOfRange } from "../arguments.ts";
 import { backoffMs } from "../backoff.ts";
 import { encode } from "../bytes.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
@@ -152,11 +152,6 @@ export class Latch {
       throw outOfRange("count of the latch", count, `${state.count}, with which it is in use (${key})`);
     return { state, unchanged: { key, modified: entry.modified } };
   }
-}
-
-function checkCount(argument: string, value: unknown): void {
-  if (typeof value !== "number") throw wrongType(argument, value, "a number");
-  if (!(Number.isSafeInteger(value) && value > 0)) throw outOfRange(argument, value, "a whole number, 1 or more");
 }
 
 function stateOf(entry: Entry): State {
