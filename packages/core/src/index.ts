@@ -9,7 +9,7 @@ export type { Clock } from "./ports/clock.ts";
 export type { CallOptions, Commit, Condition, Entry, KV, Listing, Operation, Revision, Txn } from "./ports/kv.ts";
 export type { Atomic, Versioned } from "./recipes/atomic.ts";
 export type { Barrier, CloseOptions } from "./recipes/barrier.ts";
-export type { Changed, Config, ConfigOptions, SetOptions, Version, Written } from "./recipes/config.ts";
+export type { Config, ConfigOptions, SetOptions } from "./recipes/config.ts";
 export type { Counter } from "./recipes/counter.ts";
 export type { DeadLetter, DeadLetterOptions } from "./recipes/dead-letters.ts";
 export type { DestructiveQueue } from "./recipes/destructive-queue.ts";
@@ -47,6 +47,7 @@ export type {
   Snapshot,
 } from "./recipes/service.ts";
 export type { ConfigSnapshot, Defaults, Inputs, Revisions, Schemas, Values } from "./recipes/setting.ts";
+export type { Changed, Version, Written } from "./recipes/setting-versions.ts";
 export type { Settings } from "./recipes/settings.ts";
 export type { Assignment, Partition } from "./recipes/share.ts";
 export {

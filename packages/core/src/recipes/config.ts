@@ -1,8 +1,8 @@
-import { callOptions, checkName, checkOptions, outOfRange, wrongType } from "../arguments.ts";
-import { byteLength, decode, encode } from "../bytes.ts";
-import { type Context, type Name, roomyPrefixOf, segment, type WaitOptions } from "../context.ts";
-import { decodeJson, encodeJson, type Json } from "../json.ts";
-import type { CallOptions, Condition, Delete, Entry, Listing, Put, Revision } from "../ports/kv.ts";
+import { callOptions, checkCount, checkName, checkOptions, outOfRange, wrongType } from "../arguments.ts";
+import { byteLength, decode } from "../bytes.ts";
+import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
+import { decodeJson, encodeJson } from "../json.ts";
+import type { CallOptions, Revision } from "../ports/kv.ts";
 import {
   type ConfigSnapshot,
   type Defaults,
@@ -13,6 +13,16 @@ import {
   type Values,
   validated,
 } from "./setting.ts";
+import {
+  type Changed,
+  ConfigKeys,
+  type Draft,
+  decodeVersion,
+  mostKeysPerSet,
+  type Version,
+  type Written,
+  write,
+} from "./setting-versions.ts";
 import { Settings } from "./settings.ts";
 import type { StandardSchema } from "./standard-schema.ts";
 
@@ -33,98 +43,46 @@ export interface SetOptions<S extends Schemas> extends WaitOptions {
   readonly ifUnchanged?: { readonly [K in keyof S]?: Revision | undefined } | undefined;
 }
 
-/** That values were set. */
-export interface Written {
-  readonly succeeded: true;
-  /** At which revision; all keys of one `set` have the same. */
-  readonly revision: Revision;
-}
-
-/** That nothing was set, since a key was not as `ifUnchanged` says. */
-export interface Changed<S extends Schemas> {
-  readonly succeeded: false;
-  /** Which keys were not. */
-  readonly changed: readonly (keyof S & string)[];
-}
-
-/** A version of a setting. */
-export interface Version {
-  /** Counted from 1 for each key. */
-  readonly version: number;
-  /** As it was set, before its schema made something of it. */
-  readonly value: Json;
-  /** When it was set. */
-  readonly revision: Revision;
-  /** When it was set, in milliseconds since the epoch by the clock of who did. */
-  readonly atMs: number;
-  /** Who did: the `owner` it connected with. */
-  readonly by: string;
-}
-
 const defaultHistory = 10;
 const mostHistory = 100;
-/** Each has a value and a version to put and to find unchanged, and two old versions to delete, in 99 operations. */
-const mostKeysPerSet = 24;
+/** Beside those that are set, so many keys can be found unchanged in one commit. */
 const mostUnchanged = 50;
-const versionDigits = 16;
-/** What of a transaction's bytes is left to its keys. */
-const bytesForKeys = 64 * 1024;
-
-/** A value to be set, as JSON. */
-interface Draft {
-  readonly key: string;
-  readonly json: string;
-}
-
-/** What is there of a key that is to be set. */
-interface Kept {
-  readonly modified: Revision | undefined;
-  readonly versions: readonly number[];
-}
 
 /**
  * Settings that many processes share: keys of a few values each, typed and checked by schemas of any maker.
  *
- * Setting them:
- *
- *   1. check each value against its schema, before anything is written;
- *   2. look, in one round trip: at what is set, and at which versions are kept;
- *   3. when a key of `ifUnchanged` was written since, say so, and write nothing;
- *   4. in one commit, if what was looked at is unchanged, put the values, put a version of each, and delete those that are
- *      then too many; otherwise go to 2.
- *
- * Reading them, in `setting.ts`: a value that its schema does not allow, written by hand or by another version of the
- * program, never replaces a good one.
+ *   1. who sets them checks each value against its schema, before anything is written;
+ *   2. all that are set together, and the versions kept of them, are written by one commit (`setting-versions.ts`);
+ *   3. who reads them checks each again: a value that its schema does not allow, written by hand or by another version of
+ *      the program, never replaces a good one (`setting.ts`, `settings.ts`).
  *
  * A value is plain JSON at `config/<name>/values/<key>`, for people to read and write; versions of it, which only `set`
  * makes, are below `config/<name>/history/<key>/`. On no lease: settings stay when whoever set them is gone.
  */
 export class Config<S extends Schemas, D extends Defaults<S> = Record<never, never>> {
   readonly #context: Context;
-  readonly #prefix: string;
+  readonly #keys: ConfigKeys;
   readonly #schemas: S;
   readonly #defaults: Defaults<S>;
   readonly #history: number;
 
   constructor(context: Context, name: Name, schemas: S, options: ConfigOptions<D> = {}) {
     this.#context = context;
-    this.#prefix = roomyPrefixOf("config", name, context.backend.limits);
+    this.#keys = new ConfigKeys(roomyPrefixOf("config", name, context.backend.limits));
     this.#schemas = checkSchemas(schemas);
     checkOptions("config", options, ["defaults", "history"]);
     const { defaults = {}, history = defaultHistory } = options;
     if (typeof defaults !== "object" || defaults === null) throw wrongType("defaults of config", defaults, "an object");
     for (const key of Object.keys(defaults)) this.#checkKey("defaults of config", key);
     this.#defaults = defaults;
-    if (typeof history !== "number") throw wrongType("history of config", history, "a number");
-    if (!(Number.isInteger(history) && history >= 1 && history <= mostHistory))
-      throw outOfRange("history of config", history, `a whole number from 1 to ${mostHistory}`);
+    checkCount("history of config", history, mostHistory);
     this.#history = history;
     for (const key of Object.keys(schemas)) {
-      const bytes = byteLength(this.#historyKey(key, 0));
+      const bytes = byteLength(this.#keys.version(key, 0));
       const { maxKeyBytes } = context.backend.limits;
       if (bytes > maxKeyBytes)
         throw new RangeError(
-          `the key ${segment(key).slice(0, 60)} of config must make keys of at most ${maxKeyBytes} bytes, not ${bytes}`,
+          `the key ${key.slice(0, 60)} of schemas of config must make keys of at most ${maxKeyBytes} bytes, not ${bytes}`,
         );
     }
   }
@@ -138,7 +96,7 @@ export class Config<S extends Schemas, D extends Defaults<S> = Record<never, nev
    */
   async open(options: WaitOptions = {}): Promise<Settings<S, D>> {
     checkOptions("open", options, ["signal"]);
-    return Settings.open(this.#context, this.#values, this.#lastGood, options);
+    return Settings.open(this.#context, this.#keys.values, this.#lastGood, options);
   }
 
   /** The snapshot, and again whenever it changes or becomes stale; leaving the loop ends it. Rejects as `open` does. */
@@ -151,7 +109,7 @@ export class Config<S extends Schemas, D extends Defaults<S> = Record<never, nev
   /** All of it as it is now, in one round trip; no session. Rejects as `kv.list` does. */
   async read(options: CallOptions = {}): Promise<ConfigSnapshot<S, D>> {
     checkOptions("read", options, callOptions);
-    const { entries, revision } = await this.#context.backend.kv.list(this.#values, options);
+    const { entries, revision } = await this.#context.backend.kv.list(this.#keys.values, options);
     const read = await this.#lastGood.read(new Map(entries.map((entry) => [entry.key, entry])));
     return { ...read, revision, stale: false };
   }
@@ -163,7 +121,7 @@ export class Config<S extends Schemas, D extends Defaults<S> = Record<never, nev
   async get<K extends keyof S & string>(key: K, options: CallOptions = {}): Promise<Values<S, D>[K]> {
     this.#checkKey("key of get", key);
     checkOptions("get", options, callOptions);
-    const entry = await this.#context.backend.kv.get(this.#valueKey(key), options);
+    const entry = await this.#context.backend.kv.get(this.#keys.value(key), options);
     const value = entry ? await decodeSetting(key, this.#schemas[key] as StandardSchema, entry) : this.#defaults[key];
     return value as Values<S, D>[K];
   }
@@ -194,14 +152,14 @@ export class Config<S extends Schemas, D extends Defaults<S> = Record<never, nev
       drafts.push({ key, json: decode(json) });
       await validated(`${key} of set`, key, this.#schemas[key] as StandardSchema, decodeJson({ key, value: json }));
     }
-    return this.#write("set", drafts, unchanged, options);
+    return this.#write("set", drafts, { ...options, unchanged });
   }
 
   /** The versions kept of a setting, newest first, in one round trip; no session. Rejects as `kv.list` does. */
   async history(key: keyof S & string, options: CallOptions = {}): Promise<readonly Version[]> {
     this.#checkKey("key of history", key);
     checkOptions("history", options, callOptions);
-    const { entries } = await this.#context.backend.kv.list(this.#historyPrefix(key), options);
+    const { entries } = await this.#context.backend.kv.list(this.#keys.versions(key), options);
     const versions = entries.map((entry) => decodeVersion(entry)).filter((version) => version !== undefined);
     return versions.reverse();
   }
@@ -212,96 +170,29 @@ export class Config<S extends Schemas, D extends Defaults<S> = Record<never, nev
    */
   async rollback(key: keyof S & string, version: number, options: WaitOptions = {}): Promise<Written | undefined> {
     this.#checkKey("key of rollback", key);
-    if (typeof version !== "number") throw wrongType("version of rollback", version, "a number");
-    if (!(Number.isSafeInteger(version) && version >= 1))
-      throw outOfRange("version of rollback", version, "a whole number of 1 or more");
+    checkCount("version of rollback", version);
     checkOptions("rollback", options, ["signal"]);
-    const entry = await this.#context.backend.kv.get(this.#historyKey(key, version), options);
+    const entry = await this.#context.backend.kv.get(this.#keys.version(key, version), options);
     const found = entry && decodeVersion(entry);
     if (found === undefined) return undefined;
     await validated(`version ${version} of ${key}`, key, this.#schemas[key] as StandardSchema, found.value);
     const drafts = [{ key, json: decode(encodeJson(key, found.value)) }];
-    return (await this.#write("rollback", drafts, new Map(), options)) as Written;
-  }
-
-  get #values(): string {
-    return `${this.#prefix}values/`;
+    return (await this.#write("rollback", drafts, options)) as Written;
   }
 
   get #lastGood(): LastGood<S, D> {
     return new LastGood<S, D>(this.#schemas, this.#defaults, {
-      keyOf: (key) => this.#valueKey(key),
+      keyOf: (key) => this.#keys.value(key),
       warn: (warning) => this.#context.warn(warning),
     });
   }
 
-  #valueKey(key: string): string {
-    return this.#values + segment(key);
-  }
-
-  #historyPrefix(key: string): string {
-    return `${this.#prefix}history/${segment(key)}/`;
-  }
-
-  #historyKey(key: string, version: number): string {
-    return this.#historyPrefix(key) + String(version).padStart(versionDigits, "0");
-  }
-
-  async #write(
+  #write(
     call: string,
     drafts: readonly Draft[],
-    unchanged: ReadonlyMap<string, Revision | undefined>,
-    { signal }: WaitOptions,
+    options: WaitOptions & { readonly unchanged?: ReadonlyMap<string, Revision | undefined> },
   ): Promise<Written | Changed<S>> {
-    const { backend, receipts, owner } = this.#context;
-    const atMs = backend.clock.wallMs();
-    const writes = drafts.map(({ key, json }) => {
-      const version = encode(`{"value":${json},"at":${atMs},"by":${JSON.stringify(owner)}}`);
-      return { key, value: encode(json), version };
-    });
-    const bytes = writes.reduce((sum, { value, version }) => sum + value.length + version.length, 0);
-    const mostBytes = backend.limits.maxTxnBytes - bytesForKeys;
-    if (bytes > mostBytes) {
-      throw new RangeError(
-        `${call} must be given at most ${mostBytes / 2} bytes of JSON, not about ${Math.ceil(bytes / 2)}`,
-      );
-    }
-    for (;;) {
-      const kept = await this.#look(drafts, [...unchanged.keys()], { signal });
-      const changed = [...unchanged].flatMap(([key, modified]) => (kept.get(key)?.modified === modified ? [] : [key]));
-      if (changed.length > 0) return { succeeded: false, changed };
-      const conditions = [...kept].map(([key, { modified }]) => unchangedOf(this.#valueKey(key), modified));
-      const puts: Put[] = [];
-      const deletes: Delete[] = [];
-      const mostDeletes = Math.floor((99 - 2 * writes.length) / writes.length);
-      for (const { key, value, version } of writes) {
-        const versions = kept.get(key)?.versions ?? [];
-        const next = this.#historyKey(key, (versions.at(-1) ?? 0) + 1);
-        conditions.push({ key: next, exists: false });
-        puts.push({ put: this.#valueKey(key), value }, { put: next, value: version });
-        const tooMany = versions.slice(0, Math.max(0, versions.length + 1 - this.#history));
-        deletes.push(...tooMany.slice(0, mostDeletes).map((old) => ({ delete: this.#historyKey(key, old) })));
-      }
-      const once = await receipts.commit({ if: conditions, then: [...puts, ...deletes] }, { signal });
-      if (once.applied) return { succeeded: true, revision: once.revision };
-    }
-  }
-
-  /** What is there of keys to be set, and of keys that are only not to have changed. */
-  async #look(drafts: readonly Draft[], also: readonly string[], options: WaitOptions): Promise<Map<string, Kept>> {
-    const keys = [...new Set([...drafts.map(({ key }) => key), ...also])];
-    const values = keys.map((key) => ({ get: this.#valueKey(key) }));
-    const lists = drafts.map(({ key }) => ({ list: this.#historyPrefix(key), keysOnly: true }) as const);
-    const commit = await this.#context.backend.kv.commit({ then: [...values, ...lists] }, options);
-    const results = commit.results as readonly unknown[];
-    return new Map(
-      keys.map((key, index) => {
-        const entry = results[index] as Entry | undefined;
-        const listing = results[keys.length + index] as Listing | undefined;
-        const versions = (listing?.entries ?? []).flatMap((kept) => versionOf(kept) ?? []);
-        return [key, { modified: entry?.modified, versions }];
-      }),
-    );
+    return write(this.#context, this.#keys, { call, drafts, history: this.#history, ...options });
   }
 
   #checkKey(argument: string, key: unknown): void {
@@ -335,25 +226,4 @@ function checkSchemas<S extends Schemas>(schemas: S): S {
       throw wrongType(`${key} of schemas of config`, schema, "a schema that keeps Standard Schema, version 1");
   }
   return { ...schemas };
-}
-
-function unchangedOf(key: string, modified: Revision | undefined): Condition {
-  return modified === undefined ? { key, exists: false } : { key, modified };
-}
-
-function versionOf({ key }: Pick<Entry, "key">): number | undefined {
-  const digits = key.slice(key.lastIndexOf("/") + 1);
-  return /^\d{16}$/.test(digits) ? Number(digits) : undefined;
-}
-
-function decodeVersion(entry: Entry): Version | undefined {
-  const version = versionOf(entry);
-  try {
-    const { value, at, by } = decodeJson(entry) as { [name: string]: Json };
-    if (version === undefined || value === undefined || typeof at !== "number" || typeof by !== "string") return;
-    return { version, value, revision: entry.modified, atMs: at, by };
-  } catch {
-    // Not what was written here: no version.
-    return undefined;
-  }
 }

@@ -1,4 +1,4 @@
-import { callOptions, checkMs, checkOptions, outOfRange, wrongType } from "../arguments.ts";
+import { callOptions, checkCount, checkMs, checkOptions, wrongType } from "../arguments.ts";
 import { decode } from "../bytes.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
 import { encodeJson, type Json } from "../json.ts";
@@ -171,10 +171,4 @@ export class Topic<T extends Json = Json> {
 
 function beginningOf(argument: string, from: unknown, also: string): Beginning {
   return from === "start" ? from : parseCursor(argument, from, also);
-}
-
-function checkCount(argument: string, value: unknown, most: number): void {
-  if (typeof value !== "number") throw wrongType(argument, value, "a number");
-  if (!(Number.isInteger(value) && value >= 1 && value <= most))
-    throw outOfRange(argument, value, `a whole number from 1 to ${most}`);
 }
