@@ -25,13 +25,19 @@ export interface Costs {
   readonly waiting: RoundTrips;
   /** When what ten wait for is released: those first in line; the others do nothing. */
   readonly woken: readonly RoundTrips[];
+  /** Whether the first in line watches a whole prefix, so that a gap in what it hears makes it look for nothing. */
+  readonly firstHearsAll?: boolean | undefined;
 }
 
 /** Two looks and a place in line; and two watches, of who is ahead and of our own key. */
 const costsOfLine: Costs = { waiting: { commit: 3, watch: 2 }, woken: [{ commit: 1 }] };
 
 /** The head of the line has one watch, of all that matters to it. Once granted it says so, and the next is the head. */
-const costsOfPermits: Costs = { waiting: { commit: 3, watch: 1 }, woken: [{ commit: 2 }, { commit: 2, watch: 1 }] };
+const costsOfPermits: Costs = {
+  waiting: { commit: 3, watch: 1 },
+  woken: [{ commit: 2 }, { commit: 2, watch: 1 }],
+  firstHearsAll: true,
+};
 
 export const exclusives: readonly Exclusive[] = [
   { kind: "a mutex", acquire: (conclave, name, options) => conclave.mutex(name).acquire(options) },

@@ -1,7 +1,9 @@
 import { describe } from "vitest";
 import type { Suite } from "../context.ts";
+import { atomicValue } from "./atomic.ts";
 import { barrier } from "./barrier.ts";
 import { config, configRoundTrips, configWrites } from "./config.ts";
+import { counter, ids } from "./counter.ts";
 import { destructiveQueue } from "./destructive-queue.ts";
 import { directory } from "./directory.ts";
 import { doubleBarrier } from "./double-barrier.ts";
@@ -15,9 +17,6 @@ import { latch } from "./latch.ts";
 import { localCallers } from "./local-callers.ts";
 import { membership } from "./membership.ts";
 import { multiMutex, twoMutexes } from "./multi-mutex.ts";
-import { membership } from "./membership.ts";
-import { partitioner } from "./partitioner.ts";
-import { replica } from "./replica.ts";
 import { mutex } from "./mutex.ts";
 import { partitioner } from "./partitioner.ts";
 import { picks } from "./picks.ts";
@@ -29,6 +28,7 @@ import { rwLock, rwLockDowngrade, rwLockLoss, rwLockRoundTrips, rwLockUnderJitte
 import { semaphore, semaphoreLimit, semaphoreLoss, semaphoreRoundTrips, semaphoreUnderJitter } from "./semaphore.ts";
 import { session } from "./session.ts";
 import { topic, topicRetention, topicRoundTrips, topicUnderFaults } from "./topic.ts";
+import { transactions } from "./transaction.ts";
 import { convergenceUnderJitter, exclusionUnderJitter } from "./under-jitter.ts";
 import { views } from "./views.ts";
 
@@ -79,6 +79,10 @@ export function describeRecipes(suite: Suite): void {
   describe("a queue, in round trips", () => queueRoundTrips(suite));
   describe("a queue, under jitter", () => queueUnderJitter(suite));
   describe("a destructive queue", () => destructiveQueue(suite));
+  describe("a counter", () => counter(suite));
+  describe("ids", () => ids(suite));
+  describe("an atomic value", () => atomicValue(suite));
+  describe("a transaction", () => transactions(suite));
   describe("recipes, under jitter", () => convergenceUnderJitter(suite));
   describe("recipes, in round trips", () => recipeRoundTrips(suite));
 }
