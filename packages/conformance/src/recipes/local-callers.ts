@@ -69,16 +69,16 @@ export function localCallers(suite: Suite): void {
     const process = await startCounted(scene);
     const first = await call(process).granted;
     process.counted.reset();
-    const order: bigint[] = [];
-    const callers = numbered(64).map(async () => {
+    const order: string[] = [];
+    const callers = numbered(64).map(async (name, index) => {
       const hold = await call(process).granted;
-      order.push(hold.token);
-      expect(hold.key).toBe(first.key);
+      order.push(name);
+      expect([hold.key, hold.token]).toEqual([first.key, first.token + BigInt(index) + 1n]);
       await hold.release();
     });
     await first.release();
     await Promise.all(callers);
-    expect(order).toEqual(numbered(64).map((_, index) => first.token + BigInt(index) + 1n));
+    expect(order).toEqual(numbered(64));
     expect(process.counted.snapshot()).toEqual({ commit: 1 });
   });
 
