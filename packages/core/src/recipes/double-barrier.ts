@@ -1,31 +1,17 @@
 import { checkCount, checkFunction, checkOptions, outOfRange } from "../arguments.ts";
-import { decode, encode } from "../bytes.ts";
+import { encode } from "../bytes.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
 import { CoordinationError } from "../errors.ts";
-import { decodeJson, encodeJson } from "../json.ts";
-import { lookFrom, type Place } from "../place.ts";
-import type { CallOptions, Condition, Entry, Listing, Operation, Revision } from "../ports/kv.ts";
-import type { WatchRange } from "../ports/watches.ts";
+import { encodeJson } from "../json.ts";
+import type { Place } from "../place.ts";
+import type { Entry, Operation } from "../ports/kv.ts";
 import type { Session } from "../session.ts";
 import { patiently, persistently, settle } from "../settle.ts";
 import { abortable, linkSignals } from "../signals.ts";
 import { tokenOf } from "../token.ts";
-import { waitUntil } from "../wait.ts";
 import { Passage } from "./passage.ts";
-import {
-  agree,
-  decodeRound,
-  encodeRound,
-  endingOf,
-  neighbourOf,
-  nextRound,
-  type Round,
-  type Seen,
-  standingOf,
-  type Terms,
-  waitingOf,
-  withoutWaiting,
-} from "./round.ts";
+import { agree, endingOf, type Round, type Seen, standingOf, type Terms, withoutWaiting } from "./round.ts";
+import { Rounds } from "./rounds.ts";
 
 /** What all who use a double barrier must agree on. */
 export interface DoubleBarrierOptions {
@@ -36,14 +22,6 @@ export interface DoubleBarrierOptions {
    * `BROKEN`. With "shrink" nothing: the place of one that waited is free again, and one that was inside has left.
    */
   readonly onDeath?: "break" | "shrink" | undefined;
-}
-
-/** Who follows what becomes of a double barrier: as one in line, until it left. */
-interface Follows {
-  readonly created: Revision;
-  /** Its key must be there. */
-  readonly place?: Place | undefined;
-  readonly recheckMs: number;
 }
 
 /**
@@ -71,8 +49,7 @@ export class DoubleBarrier {
   readonly #context: Context;
   readonly #prefix: string;
   readonly #terms: Terms;
-  /** When this object last saw the round written; a guess that saves a round trip. */
-  #guess: Revision | undefined;
+  readonly #rounds: Rounds;
 
   constructor(context: Context, name: Name, options: DoubleBarrierOptions) {
     checkOptions("the double barrier", options, ["count", "onDeath"]);
@@ -83,6 +60,7 @@ export class DoubleBarrier {
     this.#context = context;
     this.#prefix = roomyPrefixOf("doublebarrier", name, context.backend.limits, "line/");
     this.#terms = { count, onDeath };
+    this.#rounds = new Rounds(context, this.#prefix, this.#terms);
   }
 
   /**
@@ -138,20 +116,16 @@ export class DoubleBarrier {
   async #standInLine(session: Session, key: string, signal: AbortSignal): Promise<[Place, Seen]> {
     const { kv, clock } = this.#context.backend;
     const value = encodeJson("terms", { ...this.#terms });
-    const reads = [{ get: key }, ...this.#reads] as const;
+    const reads = [{ get: key }, ...this.#rounds.reads] as const;
     for (;;) {
-      const commit = await settle(clock, signal, () =>
-        kv.commit(
-          {
-            if: [{ key, exists: false }, this.#unchanged(this.#guess)],
-            then: [{ put: key, value, lease: session.lease }, ...reads],
-            else: reads,
-          },
-          { signal },
-        ),
-      );
+      const txn = {
+        if: [{ key, exists: false }, this.#rounds.asLastSeen],
+        then: [{ put: key, value, lease: session.lease }, ...reads],
+        else: reads,
+      };
+      const commit = await settle(clock, signal, () => kv.commit(txn, { signal }));
       const [entry, ...results] = commit.succeeded ? commit.results.slice(1) : commit.results;
-      const seen = this.#seenIn(results);
+      const seen = this.#rounds.seenIn(results);
       if (entry) return [{ session, keys: [key], created: (entry as Entry).created, resent: false }, seen];
     }
   }
@@ -161,12 +135,12 @@ export class DoubleBarrier {
     const { created, session } = place;
     const older = seen.line.find((member) => member.created < created && !agree(member.terms, this.#terms));
     if (older) {
-      const { count, onDeath } = older.terms;
-      const theirs = `${count} and onDeath "${onDeath}", as those in line have it (${older.key})`;
-      throw outOfRange("count of the double barrier", this.#terms.count, theirs);
+      const [theirs, ours] = [older.terms, this.#terms].map(({ count, onDeath }) => `${count} and "${onDeath}"`);
+      const what = "count and onDeath of the double barrier";
+      throw new RangeError(`${what} must be ${theirs}, as for those in line (${older.key}), not ${ours}`);
     }
-    const follows = { created, place, recheckMs: session.lease.ttlMs };
-    return this.#follow(follows, seen, signal, (round) => {
+    const follows = { created, place, recheckMs: session.lease.ttlMs, signal };
+    return this.#rounds.follow(follows, seen, (round) => {
       const standing = standingOf(round, created);
       if (standing === "broken") throw broken("while others waited");
       return standing === "inside" ? round : undefined;
@@ -188,8 +162,8 @@ export class DoubleBarrier {
       broken:
         this.#terms.onDeath === "break"
           ? async (until) => {
-              const seen = await patiently(backend.clock, until, () => this.#look({ created, recheckMs }, until));
-              await this.#follow({ created, recheckMs }, seen, until, ended);
+              const seen = await patiently(backend.clock, until, () => this.#rounds.look(until));
+              await this.#rounds.follow({ created, recheckMs, signal: until }, seen, ended);
             }
           : undefined,
       leave: async () => {
@@ -197,7 +171,7 @@ export class DoubleBarrier {
         const seen = await patiently(backend.clock, linked.signal, () =>
           this.#depart(place, generation, linked.signal),
         );
-        await this.#follow({ created, recheckMs }, seen, closed, ended);
+        await this.#rounds.follow({ created, recheckMs, signal: closed }, seen, ended);
       },
     });
   }
@@ -209,10 +183,10 @@ export class DoubleBarrier {
     const writes: Operation[] = [{ delete: key }];
     if (this.#terms.onDeath === "break") writes.push({ put: trace, value: encode(String(generation)) });
     const commit = await this.#context.backend.kv.commit(
-      { if: [{ key, created }], then: [...writes, ...this.#reads], else: this.#reads },
+      { if: [{ key, created }], then: [...writes, ...this.#rounds.reads], else: this.#rounds.reads },
       { signal },
     );
-    return this.#seenIn(commit.succeeded ? commit.results.slice(writes.length) : commit.results);
+    return this.#rounds.seenIn(commit.succeeded ? commit.results.slice(writes.length) : commit.results);
   }
 
   /** Gives up a place in line, for as long as it takes. */
@@ -223,13 +197,13 @@ export class DoubleBarrier {
     const { signal } = session;
     return persistently(backend.clock, signal, async () => {
       for (;;) {
-        const { round, modified, line } = await this.#look({ created, recheckMs: 0 }, signal);
+        const { round, modified, line } = await this.#rounds.look(signal);
         if (!line.some((member) => member.key === key)) return;
         const standing = standingOf(round, created);
         if (standing === "inside") return this.#passage(place, round).leave();
-        const unchanged = standing === "waits" ? [this.#unchanged(modified)] : [];
+        const unchanged = standing === "waits" ? [this.#rounds.unchanged(modified)] : [];
         const writes: Operation[] = [{ delete: key }];
-        if (standing === "waits") writes.push(this.#put(withoutWaiting(round, created)));
+        if (standing === "waits") writes.push(this.#rounds.put(withoutWaiting(round, created)));
         const { succeeded } = await backend.kv.commit(
           { if: [{ key, created }, ...unchanged], then: writes },
           { signal },
@@ -237,101 +211,6 @@ export class DoubleBarrier {
         if (succeeded) return;
       }
     });
-  }
-
-  /** Follows the round, and moves it on whenever it is time, until `verdict` finds what it is for, or throws. */
-  async #follow<T>(
-    follows: Follows,
-    first: Seen,
-    signal: AbortSignal,
-    verdict: (round: Round) => T | undefined,
-  ): Promise<T> {
-    const { backend } = this.#context;
-    const { created, recheckMs, place } = follows;
-    let known: ReadonlySet<Revision> = new Set();
-    for (let seen = first; ; ) {
-      seen = await this.#advance(seen, known, signal);
-      const found = verdict(seen.round);
-      if (found !== undefined) return found;
-      known = new Set(waitingOf(seen).map((member) => member.created));
-      const { modified } = seen;
-      const neighbour = neighbourOf(seen, created)?.key;
-      const ranges: WatchRange[] = [{ key: this.#roundKey }];
-      if (neighbour !== undefined) ranges.push({ key: neighbour });
-      if (created > seen.round.last && neighbour === undefined) ranges.push({ prefix: `${this.#prefix}line/` });
-      else if (place) ranges.push({ key: place.keys[0] as string });
-      const look = async () => {
-        const now = await this.#look(follows, signal);
-        const isNews =
-          now.modified !== modified ||
-          neighbourOf(now, created)?.key !== neighbour ||
-          nextRound(now, this.#terms, known) !== undefined;
-        if (!isNews) known = new Set([...known, ...waitingOf(now).map((member) => member.created)]);
-        return isNews ? now : undefined;
-      };
-      seen = await waitUntil(backend, ranges, look, { signal, recheckMs });
-    }
-  }
-
-  /** Moves the round on for as long as it is time for that; what is seen then. */
-  async #advance(first: Seen, known: ReadonlySet<Revision>, signal: AbortSignal): Promise<Seen> {
-    const { kv, clock } = this.#context.backend;
-    for (let seen = first; ; ) {
-      const round = nextRound(seen, this.#terms, known);
-      if (!round) return seen;
-      // Those who left need not be remembered any more; a commit has room for so many.
-      const deletes = seen.left.slice(0, 90).map(({ key }) => ({ delete: key }));
-      const txn = {
-        if: [this.#unchanged(seen.modified)],
-        then: [this.#put(round), ...deletes],
-        else: this.#reads,
-      };
-      // However often it is sent, it is applied to this round alone.
-      const commit = await patiently(clock, signal, () => kv.commit(txn, { signal }));
-      if (commit.succeeded) {
-        const left = seen.left.slice(90);
-        this.#guess = commit.revision;
-        seen = { ...seen, round, modified: commit.revision, left };
-      } else seen = this.#seenIn(commit.results);
-    }
-  }
-
-  async #look({ place }: Follows, signal: AbortSignal): Promise<Seen> {
-    if (place) return this.#seenIn(await lookFrom(this.#context, place, this.#reads, signal));
-    const options: CallOptions = { signal };
-    return this.#seenIn((await this.#context.backend.kv.commit({ then: this.#reads }, options)).results);
-  }
-
-  get #roundKey(): string {
-    return `${this.#prefix}round`;
-  }
-
-  get #reads() {
-    return [
-      { get: this.#roundKey },
-      { list: `${this.#prefix}line/`, order: "oldest" },
-      { list: `${this.#prefix}left/` },
-    ] as const;
-  }
-
-  #seenIn(results: readonly unknown[]): Seen {
-    const [entry, line, left] = results as [Entry | undefined, Listing, Listing];
-    this.#guess = entry?.modified;
-    return {
-      round: decodeRound(entry),
-      modified: entry?.modified,
-      line: line.entries.map((member) => ({ ...member, terms: decodeJson(member) as unknown as Terms })),
-      left: left.entries.map(({ key, value }) => ({ key, generation: Number(decode(value)) })),
-    };
-  }
-
-  #unchanged(modified: Revision | undefined): Condition {
-    const key = this.#roundKey;
-    return modified === undefined ? { key, exists: false } : { key, modified };
-  }
-
-  #put(round: Round) {
-    return { put: this.#roundKey, value: encodeRound(round) };
   }
 }
 
