@@ -147,7 +147,7 @@ export function queue(suite: Suite): void {
     for (const value of ["a", "b", "c"]) await queue.enqueue(value);
     const a = await queue.claim();
     const b = await queue.claim();
-    await b.nack({ delayMs: scene.timing.ttlMs / 4 + scene.timing.watchDelayMs });
+    await b.nack({ delayMs: scene.timing.ttlMs + scene.timing.watchDelayMs });
     await a.nack();
     await quiet(backend, scene);
     const first = await within(backend, scene.patienceMs, queue.claim());
@@ -207,8 +207,8 @@ export function queue(suite: Suite): void {
     const job = await queueOf(late).claim();
     await remove(backend.kv, job.key);
     const again = await within(backend, scene.patienceMs, queueOf(heir).claim());
-    for (const end of [job.ack(), job.nack()]) {
-      expect(await rejection(end)).toMatchObject({ code: "NOT_HELD" });
+    for (const end of [() => job.ack(), () => job.nack()]) {
+      expect(await rejection(end())).toMatchObject({ code: "NOT_HELD" });
     }
     await aborted(backend, job.signal);
     await job.release();
@@ -411,7 +411,7 @@ export function queue(suite: Suite): void {
         count += 1;
         if (count === 10) break;
         const work = async () => {
-          await sleep(backend.clock, 1);
+          if (most < 3) await scene.eventually(backend, () => expect(most).toBe(3));
           open.delete(job);
           await job.ack();
         };

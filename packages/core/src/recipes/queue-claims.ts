@@ -2,7 +2,7 @@ import { backoffMs } from "../backoff.ts";
 import type { Context } from "../context.ts";
 import type { Json } from "../json.ts";
 import { leave } from "../place.ts";
-import { instant } from "../ports/clock.ts";
+import { elapsedMs, instant } from "../ports/clock.ts";
 import type { Condition, Delete, Entry, Put } from "../ports/kv.ts";
 import { isForNow, settle } from "../settle.ts";
 import { abortable, linkSignals, sleep } from "../signals.ts";
@@ -104,19 +104,21 @@ export class Claims {
   /** Tries until it has something, or nothing is due. */
   async #try(atMost: number, signal: AbortSignal, look: () => readonly (Item | Overdue)[]): Promise<readonly Job[]> {
     const { claimants } = this.#index;
+    const { clock } = this.#context.backend;
     for (;;) {
       let due = look();
       const pauseMs = due.length === 0 ? 0 : claimants.pauseMs(due.length);
       if (pauseMs > 0) {
-        await sleep(this.#context.backend.clock, pauseMs, signal);
+        await sleep(clock, pauseMs, signal);
         due = look();
       }
       if (due.length === 0) return [];
       signal.throwIfAborted();
+      const sentAt = instant(clock);
       const jobs = await this.#takeFrom(due.slice(claimants.pick(due.length)), atMost, signal);
-      if (jobs === undefined) claimants.lost();
+      if (jobs === undefined) claimants.lost(elapsedMs(clock, sentAt));
       else if (jobs.length > 0) {
-        claimants.won();
+        claimants.won(elapsedMs(clock, sentAt));
         return jobs;
       }
     }

@@ -3,6 +3,7 @@ import { Bell } from "../bell.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
 import { encodeJson, type Json } from "../json.ts";
 import { portableLimits } from "../ports/backend.ts";
+import { elapsedMs, instant } from "../ports/clock.ts";
 import type { CallOptions, Listing, Put, Revision } from "../ports/kv.ts";
 import { linkSignals, sleep } from "../signals.ts";
 import { checkLetters, type DeadLetter, type DeadLetterOptions, DeadLetters } from "./dead-letters.ts";
@@ -277,9 +278,11 @@ export class Queue<T extends Json = Json> {
       const pauseMs = producers.pauseMs(look().size);
       if (pauseMs > 0) await sleep(backend.clock, pauseMs, linked.signal);
       const free = [...look()].slice(0, drafts.length);
+      const sentAt = instant(backend.clock);
       if (free.length < drafts.length) await this.#index.changed(before, linked.signal);
-      else if (await this.#takeSlots(drafts, free, linked.signal)) return producers.won();
-      else producers.lost();
+      else if (await this.#takeSlots(drafts, free, linked.signal))
+        return producers.won(elapsedMs(backend.clock, sentAt));
+      else producers.lost(elapsedMs(backend.clock, sentAt));
     }
   }
 
