@@ -10,7 +10,5 @@ export default defineConfig({
     globalSetup: [],
     pool: "threads",
     maxWorkers: 1,
-    // Tests that hang on a mutant hang together.
-    maxConcurrency: 50,
   },
 });

@@ -11,8 +11,17 @@ for (const server of etcdServers()) {
       async connect() {
         const proxy = await startProxy(server.endpoint);
         const backend = await etcd({ endpoints: [proxy.url] }).connect();
-        proxies.set(backend, proxy);
-        return backend;
+        const process: Backend = {
+          ...backend,
+          async [Symbol.asyncDispose]() {
+            await backend[Symbol.asyncDispose]();
+            // At once, since the suite starts more processes than there are ports.
+            await proxy.stop();
+            proxies.delete(process);
+          },
+        };
+        proxies.set(process, proxy);
+        return process;
       },
       kill: async (backend) => proxies.get(backend)?.refuse(),
       timing: { ttlMs: 2_000, expiryLagMs: 1_500, watchDelayMs: 150 },
