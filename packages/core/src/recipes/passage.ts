@@ -57,11 +57,10 @@ export class Passage implements AsyncDisposable {
    * Leaves, and resolves when all members have left. An outage only delays it. Leaving twice is fine.
    *
    * Rejects with `BROKEN` when a member died inside, with `LEASE_LOST` when this session ended before it had left, with
-   * `CLOSED`, and with `signal.reason`, after which it goes on leaving by itself.
+   * `CLOSED`, and with `signal.reason`, though it leaves all the same: only the wait for the others ends.
    */
   async leave(options: WaitOptions = {}): Promise<void> {
     checkOptions("leave", options, ["signal"]);
-    options.signal?.throwIfAborted();
     this.#leaving ??= this.#leave();
     return abortable(this.#leaving, options.signal);
   }
