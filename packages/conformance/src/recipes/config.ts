@@ -203,13 +203,13 @@ export function config(suite: Suite): void {
     const drained = async (view: AsyncIterable<unknown>) => {
       for await (const _ of view);
     };
-    const [first, second] = [drained(cancelled), drained(closed)];
+    const [first, second] = [rejection(drained(cancelled)), rejection(drained(closed))];
     const reason = new Error("enough");
     controller.abort(reason);
-    expect(await rejection(first)).toBe(reason);
+    expect(await first).toBe(reason);
     expect(await rejection(configOf(process).open({ signal: controller.signal }))).toBe(reason);
     await process.conclave.close();
-    expect(await rejection(second)).toMatchObject({ code: "CLOSED" });
+    expect(await second).toMatchObject({ code: "CLOSED" });
   });
 
   suite.it("keeps settings whose setter dies", async (backend, scene) => {

@@ -407,12 +407,15 @@ export function topicUnderFaults(suite: Suite): void {
         const publishMany = async ({ conclave }: Process, index: number) => {
           const publishing = numbered(12).map(async (number) => {
             const value = `${index} ${number}`;
+            await sleep(backend.clock, (backend.clock.random() * scene.timing.ttlMs) / 10);
             // Refused is refused; but what is acknowledged, or whose answer was lost, must not be there twice.
             const cursor = await conclave
               .topic("a")
               .publish(value)
-              .catch(() => undefined);
-            if (cursor !== undefined) acknowledged.add(value);
+              .catch(() => "refused");
+            if (cursor === "refused") return;
+            expect(cursor).toMatch(/^\d+\.\w+$/);
+            acknowledged.add(value);
           });
           await Promise.all(publishing);
           for (const number of numbered(3)) {

@@ -111,7 +111,7 @@ export class Outbox {
       bytes += parcel.bytes;
       return count > this.mostTogether || bytes > this.mostBytes;
     });
-    return tooMuch < 0 ? this.#waiting : this.#waiting.slice(0, tooMuch);
+    return this.#waiting.slice(0, tooMuch < 0 ? undefined : tooMuch);
   }
 
   #unload(parcels: readonly Parcel[]): void {

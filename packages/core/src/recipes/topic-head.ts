@@ -103,7 +103,13 @@ export interface KnownHead {
 
 /** That a topic was never published to, so that its head can be made. */
 export function untouched(keys: TopicKeys): KnownHead {
-  return { head: undefined, if: [{ key: keys.head, exists: false }, noMessages(keys)] };
+  return {
+    head: undefined,
+    if: [
+      { key: keys.head, exists: false },
+      { prefix: keys.messages, empty: true },
+    ],
+  };
 }
 
 /**
@@ -129,12 +135,8 @@ export async function headOf(
     return seq === undefined ? [] : [{ seq, life: decodeMessage(entry, seq)?.life }];
   });
   const [last] = found.sort((one, other) => other.seq - one.seq);
-  if (last === undefined) return { head: undefined, if: [unchanged, noMessages(keys)] };
+  if (last === undefined) return { head: undefined, if: [unchanged, { key: keys.message(1), exists: false }] };
   const first = keys.seqOf(earliest.entries[0]?.key ?? "") ?? last.seq;
   const head = { life: last.life ?? "0".repeat(8), first, last: last.seq, marks: [] };
   return { head, if: [unchanged, { key: keys.message(last.seq + 1), exists: false }] };
-}
-
-function noMessages(keys: TopicKeys): Condition {
-  return { prefix: keys.messages, empty: true };
 }
