@@ -55,7 +55,8 @@ export class InvalidSettingError extends TypeError {
 }
 
 function placeOf({ path = [] }: SchemaIssue): string {
-  const keys = path.map((part) => (typeof part === "object" && part !== null ? part.key : part));
+  // By `from`, since arktype's paths are of a class whose `map` makes another.
+  const keys = Array.from(path, (part) => (typeof part === "object" && part !== null ? part.key : part));
   const place = keys.map((key) => (typeof key === "number" ? `[${key}]` : `.${String(key)}`)).join("");
   return place.replace(/^\./, "").slice(0, 100);
 }
