@@ -6,6 +6,7 @@ import { Astray, type Fate, fateOf, lasting } from "./counter.ts";
 import { Observer } from "./observer.ts";
 import { rejection, start, startMany, startMortal, startPair } from "./process.ts";
 import { cost, startCounted } from "./round-trips.ts";
+import { startForgetful } from "./strays.ts";
 import { closeAll, insist, seeds } from "./under-jitter.ts";
 
 const with1 = (word: string) => (words: readonly string[] | undefined) => [...(words ?? []), word];
@@ -37,6 +38,24 @@ export function atomicValue(suite: Suite): void {
     expect(new Set(last?.value).size).toBe(12);
     expect(await processes[0]?.conclave.atomic("a").get()).toEqual(last);
   });
+
+  suite.it(
+    "is set once, and not over what others set before a lost answer is asked for again",
+    async (_backend, scene) => {
+      const { conclave, answers } = await startForgetful(scene);
+      const rival = (await start(scene)).conclave.atomic("a");
+      const value = conclave.atomic<string>("a");
+      for (const change of [() => value.set("mine"), () => value.update(() => "mine"), () => value.delete()]) {
+        await value.get();
+        answers.loseNext(() => rival.set("theirs"));
+        await change();
+        expect((await rival.get())?.value).toBe("theirs");
+      }
+      answers.loseNext(() => rival.set("theirs"));
+      expect(await value.compareAndSet((await value.get())?.revision, "mine")).toBeDefined();
+      expect((await rival.get())?.value).toBe("theirs");
+    },
+  );
 
   suite.it("is updated exactly once, whatever fails and however late writes arrive", async (_backend, scene) => {
     const astray = new Astray(scene);

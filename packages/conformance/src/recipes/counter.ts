@@ -16,7 +16,7 @@ import {
   within,
 } from "./process.ts";
 import { cost, startCounted } from "./round-trips.ts";
-import { Strays } from "./strays.ts";
+import { Strays, startForgetful } from "./strays.ts";
 import { closeAll, faults, insist, seeds } from "./under-jitter.ts";
 
 const up = (one: bigint, other: bigint) => (one < other ? -1 : one > other ? 1 : 0);
@@ -98,6 +98,22 @@ export function counter(suite: Suite): void {
       const others = Promise.all(numbered(30).map(() => theirs.add()));
       for (const sums of [await own, await others]) expect(sums).toEqual([...sums].sort(up));
       expect([...(await own), ...(await others)].sort(up)).toEqual(upTo(60));
+    },
+  );
+
+  suite.it(
+    "counts once when the answer is lost, also when others count before it is sent again",
+    async (_backend, scene) => {
+      const { conclave, answers } = await startForgetful(scene);
+      const rival = (await start(scene)).conclave.counter("a");
+      const counter = conclave.counter("a");
+      answers.loseNext(async () => {});
+      expect(await counter.add()).toBe(1n);
+      answers.loseNext(() => rival.add(10n));
+      expect(await counter.add()).toBe(2n);
+      answers.loseNext(() => rival.set(100n));
+      await counter.set(50n);
+      expect(await counter.get()).toBe(100n);
     },
   );
 

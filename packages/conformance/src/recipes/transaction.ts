@@ -6,6 +6,7 @@ import { put, remove, texts, write } from "../entries.ts";
 import { Astray, type Fate, fateOf } from "./counter.ts";
 import { deathMs, rejection, start, startLinked, startMany, startPair, within } from "./process.ts";
 import { cost, startCounted } from "./round-trips.ts";
+import { startForgetful } from "./strays.ts";
 import { closeAll, seeds } from "./under-jitter.ts";
 
 async function textAt(tx: Transaction, key: string): Promise<string | undefined> {
@@ -106,6 +107,31 @@ export function transactions(suite: Suite): void {
     expect(await interfered(conclave, read, () => write(kv, { a: "", "b/1": "" }))).toEqual(["a/2:3"]);
   });
 
+  suite.it("is done anew whatever its function makes of a change that it saw", async ({ kv }, scene) => {
+    const { conclave } = await start(scene);
+    let calls = 0;
+    const seen = await conclave.transact(async (tx) => {
+      calls += 1;
+      const before = await textAt(tx, "key");
+      if (calls === 1) await write(kv, { key: "changed" });
+      await tx.get("other").catch(() => {});
+      tx.put("calls", encode(String(calls)));
+      return before;
+    });
+    expect([seen, calls, await texts(kv, "calls")]).toEqual(["changed", 2, { calls: "2" }]);
+  });
+
+  suite.it("is applied once when the answer is lost, and its function called once", async ({ kv }, scene) => {
+    const { conclave, answers } = await startForgetful(scene);
+    let calls = 0;
+    answers.loseNext(() => write(kv, { n: "100" }));
+    await conclave.transact(async (tx) => {
+      calls += 1;
+      putNumber(tx, "n", (await numberAt(tx, "n")) + 1);
+    });
+    expect([calls, await texts(kv, "n")]).toEqual([1, { n: "100" }]);
+  });
+
   suite.it("never is skewed: of two that each go if the other stays, one stays", async ({ kv }, scene) => {
     const [one, other] = await startPair(scene);
     for (let round = 0; round < 4; round++) {
@@ -182,7 +208,7 @@ export function transactions(suite: Suite): void {
         const fates = new Map<string, Fate>();
         await Promise.all(
           processes.map(async (process, index) => {
-            for (let round = 0; round < 4; round++) {
+            for (let round = 0; round < 3; round++) {
               const from = among(accounts);
               const to = among(accounts.filter((account) => account !== from));
               const controller = new AbortController();
