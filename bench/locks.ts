@@ -3,7 +3,7 @@
 // Contenders take turns in windows of the same length, in an order that is reversed every round, so that a machine whose
 // speed drifts drifts for all of them. A figure is the median of its rounds, a ratio the median of the rounds' ratios.
 import { etcd } from "@conclave/backend-etcd";
-import { connect } from "@conclave/core";
+import { type Conclave, connect } from "@conclave/core";
 import { Etcd3 } from "etcd3";
 import { locateEtcds } from "../scripts/servers/locate.mjs";
 import { startEtcd } from "../test/harness/etcd-process.ts";
@@ -11,24 +11,26 @@ import { startEtcd } from "../test/harness/etcd-process.ts";
 const rounds = Number(process.env["BENCH_ROUNDS"] ?? 5);
 const windowMs = 1_500;
 
-/** One thing to measure: `cycle` takes a lock of that name and lets it go. */
+/** One thing to measure: `cycle` takes a lock of that name, through that client, and lets it go. */
 interface Contender {
   readonly name: string;
-  cycle(lock: string): Promise<void>;
+  cycle(lock: string, client: number): Promise<void>;
 }
 
-/** `workers` at a time, each on a lock of its own or all on the same one. */
+/** `workers` at a time, each on a lock of its own or all on the same one, through so many clients. */
 interface Setting {
   readonly title: string;
   readonly workers: number;
   readonly shared: boolean;
+  readonly clients: number;
 }
 
 const settings: readonly Setting[] = [
-  { title: "free, 1 worker", workers: 1, shared: false },
-  { title: "free, 16 workers", workers: 16, shared: false },
-  { title: "free, 64 workers", workers: 64, shared: false },
-  { title: "contended, 16 workers", workers: 16, shared: true },
+  { title: "free, 1 worker", workers: 1, shared: false, clients: 1 },
+  { title: "free, 16 workers", workers: 16, shared: false, clients: 1 },
+  { title: "free, 64 workers", workers: 64, shared: false, clients: 1 },
+  { title: "contended, 16 clients", workers: 16, shared: true, clients: 16 },
+  { title: "contended, 1 client", workers: 64, shared: true, clients: 1 },
 ];
 
 async function cyclesPerSecond(contender: Contender, setting: Setting, round: number): Promise<number> {
@@ -37,7 +39,7 @@ async function cyclesPerSecond(contender: Contender, setting: Setting, round: nu
   const work = async (worker: number): Promise<void> => {
     const lock = `bench-${setting.title}-${round}-${contender.name}-${setting.shared ? "all" : worker}`;
     while (performance.now() < endMs) {
-      await contender.cycle(lock);
+      await contender.cycle(lock, worker % setting.clients);
       if (performance.now() < endMs) cycles += 1;
     }
   };
@@ -55,22 +57,25 @@ function median(values: readonly number[]): number {
 const [server] = locateEtcds();
 if (server === undefined) throw new Error("there is no etcd here; `npm run servers` brings one");
 await using process_ = await startEtcd({ binary: server.binary });
-await using conclave = await connect(etcd({ endpoints: [process_.endpoint] }), { namespace: "bench" });
-const client = new Etcd3({ hosts: process_.endpoint });
+const mostClients = Math.max(...settings.map(({ clients }) => clients));
+const conclaves = await Promise.all(
+  Array.from({ length: mostClients }, () => connect(etcd({ endpoints: [process_.endpoint] }), { namespace: "bench" })),
+);
+const etcd3s = Array.from({ length: mostClients }, () => new Etcd3({ hosts: process_.endpoint }));
 
 const contenders: readonly Contender[] = [
   {
     name: "conclave",
-    cycle: async (lock) => {
-      await using _ = await conclave.mutex(lock).acquire();
+    cycle: async (lock, client) => {
+      await using _ = await (conclaves[client] as Conclave).mutex(lock).acquire();
     },
   },
   {
     // Its lock is not waited for: one that is taken fails at once, and is tried for again after 5 to 15 ms.
     name: "etcd3",
-    cycle: async (name) => {
+    cycle: async (name, client) => {
       for (;;) {
-        const lock = client.lock(name).ttl(10);
+        const lock = (etcd3s[client] as Etcd3).lock(name).ttl(10);
         try {
           await lock.acquire();
           return await lock.release();
@@ -84,7 +89,7 @@ const contenders: readonly Contender[] = [
 
 console.log(`acquire + release, cycles per second; etcd ${server.version}, ${rounds} rounds of ${windowMs} ms\n`);
 for (const contender of contenders)
-  await cyclesPerSecond(contender, { title: "warm-up", workers: 16, shared: false }, 0);
+  await cyclesPerSecond(contender, { title: "warm-up", workers: 16, shared: false, clients: mostClients }, 0);
 console.log(["".padEnd(24), ...contenders.map(({ name }) => name.padStart(12)), "ratio".padStart(12)].join(""));
 for (const setting of settings) {
   const figures = new Map(contenders.map((contender) => [contender, [] as number[]]));
@@ -97,5 +102,6 @@ for (const setting of settings) {
   const cells = [...figures.values()].map((values) => median(values).toFixed(0).padStart(12));
   console.log([setting.title.padEnd(24), ...cells, `${ratio.toFixed(1)} x`.padStart(12)].join(""));
 }
-client.close();
+for (const conclave of conclaves) await conclave.close();
+for (const client of etcd3s) client.close();
 process.exit(0);
