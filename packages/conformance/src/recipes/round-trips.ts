@@ -1,5 +1,5 @@
 import type { Conclave } from "@conclave/core";
-import { sleep } from "@conclave/core/backend";
+import { type Backend, sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Scene, Suite } from "../context.ts";
 import { type CountingBackend, counting, type RoundTrips } from "../counting.ts";
@@ -29,6 +29,20 @@ export async function cost<T>(counted: CountingBackend, action: () => Promise<T>
   counted.reset();
   const result = await action();
   return [counted.snapshot(), result];
+}
+
+/** Waits until those of these processes who wait have looked twice, and have nothing to do but wait. */
+export async function settled(
+  backend: Backend,
+  scene: Scene,
+  processes: readonly { readonly counted: CountingBackend }[],
+  waiters: number = processes.length,
+): Promise<void> {
+  await scene.eventually(backend, () => {
+    const commits = processes.reduce((sum, { counted }) => sum + (counted.snapshot().commit ?? 0), 0);
+    expect(commits).toBeGreaterThanOrEqual(2 * waiters);
+  });
+  await quiet(backend, scene);
 }
 
 /** What is exclusive costs no more round trips than its algorithm needs. */
@@ -71,7 +85,7 @@ export function exclusionRoundTrips(suite: Suite, exclusive: Exclusive): void {
     const processes = await Promise.all(numbered(10).map(() => startCounted(scene)));
     const waiters = [];
     for (const process of processes) waiters.push(await contest.join(process));
-    await quiet(backend, scene);
+    await settled(backend, scene, processes);
     for (const { counted } of processes) counted.reset();
     await holder.release();
     await within(backend, scene.patienceMs, waiters[0]?.granted as Promise<unknown>);
@@ -87,7 +101,7 @@ export function exclusionRoundTrips(suite: Suite, exclusive: Exclusive): void {
     const processes = await Promise.all(numbered(10).map(() => startCounted(scene)));
     const waiters = [];
     for (const process of processes) waiters.push(await contest.join(process));
-    await quiet(backend, scene);
+    await settled(backend, scene, processes);
     for (const { counted } of processes) counted.reset();
     waiters[4]?.cancel(new Error("no more"));
     await scene.eventually(backend, async () => expect(await contest.keys()).toHaveLength(10));

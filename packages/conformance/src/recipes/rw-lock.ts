@@ -19,7 +19,7 @@ import {
   staysOpen,
   within,
 } from "./process.ts";
-import { cost, startCounted } from "./round-trips.ts";
+import { cost, settled, startCounted } from "./round-trips.ts";
 import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
 
 /** Someone whose place in line is taken. */
@@ -368,7 +368,7 @@ export function rwLockRoundTrips(suite: Suite): void {
     for (const process of processes) waiters.push(await join(backend, scene, process, "write"));
     const late = await startCounted(scene);
     await join(backend, scene, late, "read");
-    await quiet(backend, scene);
+    await settled(backend, scene, [...processes, late]);
     for (const { counted } of [...processes, late]) counted.reset();
     await Promise.all(readers.map((reader) => reader.release()));
     await within(backend, scene.patienceMs, waiters[0]?.granted as Promise<unknown>);
@@ -384,7 +384,7 @@ export function rwLockRoundTrips(suite: Suite): void {
       const processes = await Promise.all(numbered(4).map(() => startCounted(scene)));
       const readers: Waiter[] = [];
       for (const process of processes) readers.push(await join(backend, scene, process, "read"));
-      await quiet(backend, scene);
+      await settled(backend, scene, processes);
       for (const { counted } of processes) counted.reset();
       await hold[way]();
       const holds = await within(backend, scene.patienceMs, Promise.all(readers.map(({ granted }) => granted)));

@@ -20,7 +20,7 @@ import {
   staysOpen,
   within,
 } from "./process.ts";
-import { cost, startCounted } from "./round-trips.ts";
+import { cost, settled, startCounted } from "./round-trips.ts";
 import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
 
 /** Someone whose place in line is taken. */
@@ -312,14 +312,14 @@ export function semaphoreLimit(suite: Suite): void {
     const permits = await takeAll(one, 1, 1, 1, 1);
     await other.conclave.semaphore("a", { limit: 4 }).resize(2);
     const waiters = [await join(backend, scene, other), await join(backend, scene, other)] as const;
-    for (const permit of permits.slice(1)) {
+    for (const permit of permits.slice(0, -1)) {
       expect(permits.filter((one) => one.isHeld()).length).toBeGreaterThan(1);
       await staysOpen(backend, scene, waiters[0].granted);
       await permit.release();
     }
     const granted = await within(backend, scene.patienceMs, waiters[0].granted);
     await staysOpen(backend, scene, waiters[1].granted);
-    expect(permits[0]?.isHeld()).toBe(true);
+    expect(permits[3]?.isHeld()).toBe(true);
     await granted.release();
     await within(backend, scene.patienceMs, waiters[1].granted);
   });
@@ -459,21 +459,6 @@ function woken(processes: readonly { readonly counted: CountingBackend }[]): rea
   });
 }
 
-/** Waits until so many, of whom one is the head of the line, have nothing to do but wait. */
-async function settled(
-  backend: Backend,
-  scene: Scene,
-  processes: readonly { readonly counted: CountingBackend }[],
-  waiters: number,
-): Promise<void> {
-  await scene.eventually(backend, () => {
-    const { commit, watch } = total(processes);
-    expect(watch).toBeGreaterThanOrEqual(2 * waiters - 1);
-    expect(commit).toBeGreaterThanOrEqual(2 * waiters);
-  });
-  await quiet(backend, scene);
-}
-
 /** What a semaphore costs, and whom it wakes. */
 export function semaphoreRoundTrips(suite: Suite): void {
   const prepared = async (scene: Scene, limit: number) => {
@@ -528,7 +513,7 @@ export function semaphoreRoundTrips(suite: Suite): void {
       const waiters: Waiter[] = [];
       for (const process of processes) waiters.push(await join(backend, scene, process));
       await quiet(backend, scene);
-      await settled(backend, scene, processes, waiters.length);
+      await settled(backend, scene, processes);
       for (const [turn, leaving] of [3, 0, 4].entries()) {
         for (const { counted } of processes) counted.reset();
         await holders[leaving]?.release();
@@ -550,7 +535,7 @@ export function semaphoreRoundTrips(suite: Suite): void {
     const processes = await Promise.all(numbered(5).map(() => startCounted(scene)));
     const waiters: Waiter[] = [];
     for (const process of processes) waiters.push(await join(backend, scene, process));
-    await settled(backend, scene, processes, waiters.length);
+    await settled(backend, scene, processes);
     const others = () => woken(processes).flatMap(([index]) => (index > 0 ? [index] : []));
     for (const { counted } of processes) counted.reset();
     const late: Waiter[] = [];
@@ -658,12 +643,12 @@ export function semaphoreUnderJitter(suite: Suite): void {
     for (const seed of seeds(scene)) {
       const process = await trouble.start(seed);
       const pool = process.conclave.semaphore(`a ${seed}`);
-      for (const limit of [4, 2, 7, 3, 3]) {
+      for (const limit of [4, 2, 7, 3, 3, 9, 1, 8, 2, 6, 5, 4]) {
         await insist(() => pool.resize(limit));
         expect((await texts(backend.kv))[`semaphore/a ${seed}/limit`]).toContain(`"permits":${limit},`);
       }
       await closeAll([process]);
     }
-    trouble.expectAtLeast(1, ...everyFault);
+    trouble.expectAtLeast(1, "lostAnswers", "lostCalls", "refusals");
   });
 }
