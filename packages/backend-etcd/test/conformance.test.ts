@@ -13,11 +13,11 @@ for (const server of etcdServers()) {
         const backend = await etcd({ endpoints: [proxy.url] }).connect();
         const process: Backend = {
           ...backend,
-          async [Symbol.asyncDispose]() {
-            await backend[Symbol.asyncDispose]();
+          [Symbol.asyncDispose]() {
+            const closing = backend[Symbol.asyncDispose]();
             // At once, since the suite starts more processes than there are ports.
-            await proxy.stop();
-            proxies.delete(process);
+            closing.then(() => proxy.stop());
+            return closing;
           },
         };
         proxies.set(process, proxy);
