@@ -65,4 +65,5 @@ export type { KeyValue, Transaction, TransactOptions } from "./recipes/transacti
 export type { Replica, View } from "./replica.ts";
 export { scoped } from "./scoped.ts";
 export type { LiveSession as Session } from "./session.ts";
+export { sleep } from "./signals.ts";
 export { tokenOf } from "./token.ts";

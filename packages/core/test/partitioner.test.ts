@@ -91,9 +91,9 @@ describe("a partitioner", () => {
     const before = one.partitions;
     const two = participant(sharesOf(neighbour));
     await clock.advance(3 * settleMs);
-    // The user still works on the first assignment.
+    // The user still works on the first assignment, though the signals say that some of it is to go.
     expect([one.told.length, two.owned]).toEqual([1, []]);
-    expect(before.every((partition) => partition.isHeld())).toBe(true);
+    expect(before.filter(({ signal }) => signal.aborted).length).toBeGreaterThan(0);
     const releaseSecond = one.holdUp();
     release();
     await clock.advance(3 * settleMs);

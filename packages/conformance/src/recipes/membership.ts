@@ -112,6 +112,7 @@ export function membership(suite: Suite): void {
     const seat = await process.conclave.membership("a").join({ payload: "lost" });
     await other.conclave.membership("a").join({ payload: "stays" });
     const states = new Observer<SeatState>(process, scene, () => seat);
+    scene.use(seat);
     const observer = watchGroup(other, scene);
     const before = seat.state;
     expect(before).toMatchObject({ state: "joined", epoch: 1 });
@@ -214,10 +215,12 @@ export function membership(suite: Suite): void {
 async function converges(backend: Backend, scene: Scene, views: readonly Members[], seats: readonly Seat[]) {
   await scene.eventually(backend, () => {
     const wanted = seats.map(({ id, token }) => ({ id, token })).sort((a, b) => Number(a.token - b.token));
-    for (const { snapshot } of views) expect(snapshot.members.map(({ id, token }) => ({ id, token }))).toEqual(wanted);
+    for (const { snapshot } of views) {
+      expect(snapshot.members.map(({ id, token }) => ({ id, token }))).toEqual(wanted);
+      expect(new Set(payloads(snapshot))).toEqual(new Set([10, 11, 12]));
+    }
     for (const seat of seats) expect(seat.isJoined()).toBe(true);
   });
-  for (const { snapshot } of views) expect(new Set(payloads(snapshot))).toEqual(new Set([10, 11, 12]));
   await sleep(backend.clock, 0);
 }
 

@@ -1,5 +1,5 @@
 import type { Assignment, Partition } from "@conclave/core";
-import { type Backend, isCoordinationError, sleep } from "@conclave/core/backend";
+import { abortable, type Backend, isCoordinationError, sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import { eventually, type Scene, type Suite } from "../context.ts";
 import { numbered, remove, texts } from "../entries.ts";
@@ -18,7 +18,8 @@ import {
 import { cost, startCounted } from "./round-trips.ts";
 import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
 
-const names = numbered(12);
+/** So many that of two members each has some: that one has none happens once in 2^24 times. */
+const names = numbered(24);
 
 /** A member that works on its partitions, and stops when told to. */
 class Worker implements AsyncDisposable {
@@ -30,7 +31,7 @@ class Worker implements AsyncDisposable {
   readonly told: Assignment[] = [];
   failure: unknown;
   /** What it has to end before it asks for the next assignment. */
-  stopping: Promise<unknown> = Promise.resolve();
+  stopping: () => Promise<unknown> = async () => {};
 
   constructor({ backend, conclave }: Process, scene: Scene, partitions: readonly string[] = names) {
     this.#backend = backend;
@@ -41,7 +42,7 @@ class Worker implements AsyncDisposable {
       await insist(async () => {
         for await (const assignment of conclave.partitioner("p", { partitions, settleMs }).assigned({ signal })) {
           this.told.push(assignment);
-          await this.stopping;
+          await abortable(this.stopping(), signal);
         }
       });
     })().catch((error: unknown) => {
@@ -90,48 +91,56 @@ async function owners(backend: Backend): Promise<string[]> {
 /** Who owns which partition. */
 export function partitioner(suite: Suite): void {
   suite.it(
-    "gives one member everything, and moves only what becomes another's when one comes",
+    "gives one member everything, and moves only what becomes its own when one comes",
     async (backend, scene) => {
-      const [one, two] = (await startMany(scene, 2)) as [Process, Process];
-      const first = new Worker(one, scene);
-      await covered(backend, scene, first);
-      const before = first.held;
-      const second = new Worker(two, scene);
-      await scene.eventually(backend, () => expect(second.owned.length).toBeGreaterThan(0));
-      await covered(backend, scene, first, second);
-      const tokens = new Map(before.map(({ name, token }) => [name, token]));
-      for (const partition of first.held) expect(before).toContain(partition);
-      for (const { name, token } of second.held) expect(token).toBeGreaterThan(tokens.get(name) as bigint);
-      for (const { name, signal } of before)
-        if (signal.aborted) expect([signal.reason.code, second.owned.includes(name)]).toEqual(["NOT_HELD", true]);
+      const workers: Worker[] = [];
+      for (const process of await startMany(scene, 3)) {
+        const before = workers.flatMap(({ held }) => held);
+        const tokens = new Map(before.map(({ name, token }) => [name, token]));
+        const newcomer = new Worker(process, scene);
+        workers.push(newcomer);
+        await newcomer.comesTo((owned) => expect(owned).not.toHaveLength(0));
+        await covered(backend, scene, ...workers);
+        for (const worker of workers.slice(0, -1))
+          for (const partition of worker.held) expect(before).toContain(partition);
+        for (const { name, token } of newcomer.held) expect(token).toBeGreaterThan(tokens.get(name) ?? 0n);
+        for (const { name, signal } of before)
+          if (signal.aborted) expect([signal.reason.code, newcomer.owned.includes(name)]).toEqual(["NOT_HELD", true]);
+      }
     },
   );
 
   suite.it("gives a partition to nobody before its last user has stopped", async (backend, scene) => {
     const [one, two] = (await startMany(scene, 2)) as [Process, Process];
+    const gates: (() => void)[] = [];
     const first = new Worker(one, scene);
-    await covered(backend, scene, first);
-    let stopped = () => {};
-    first.stopping = new Promise<void>((resolve) => {
-      stopped = resolve;
+    first.stopping = () => new Promise<void>((resolve) => gates.push(resolve));
+    // What it has claimed since it first looked comes with the assignment after that.
+    await scene.eventually(backend, () => {
+      if (first.told.at(-1)?.partitions.size === 0) gates[first.told.length - 1]?.();
+      coveredBy([first]);
     });
+    const assignments = first.told.length;
     const before = first.held;
     const second = new Worker(two, scene);
-    // It is told what to stop, and does not say that it did.
     await scene.eventually(backend, () => expect(first.held.length).toBeLessThan(before.length));
-    for (let looks = 0; looks < 3; looks++) await quiet(backend, scene);
-    expect(second.owned).toEqual([]);
     const revoked = before.filter(({ signal }) => signal.aborted);
-    for (const partition of revoked) {
-      const write = partition.guard({ then: [{ put: `done/${partition.name}`, value: new Uint8Array() }] });
-      expect((await one.conclave.kv.commit(write)).succeeded, "it is not yet another's").toBe(true);
+    const guardedWrites = () =>
+      Promise.all(
+        revoked.map(async (partition) => {
+          const done = { put: `done/${partition.name}`, value: new Uint8Array() };
+          return (await one.conclave.kv.commit(partition.guard({ then: [done] }))).succeeded;
+        }),
+      );
+    // It works on what it was told before, and then on what it was told to stop.
+    for (const asked of [assignments, assignments + 1]) {
+      for (let looks = 0; looks < 3; looks++) await quiet(backend, scene);
+      expect([first.told.length, second.owned]).toEqual([asked, []]);
+      expect(new Set(await guardedWrites())).toEqual(new Set([true]));
+      gates[asked - 1]?.();
     }
-    stopped();
     await second.comesTo((owned) => expect(owned).toEqual(revoked.map(({ name }) => name)));
-    for (const partition of revoked) {
-      const write = partition.guard({ then: [{ put: `done/${partition.name}`, value: new Uint8Array() }] });
-      expect((await one.conclave.kv.commit(write)).succeeded, "it is another's").toBe(false);
-    }
+    expect(new Set(await guardedWrites())).toEqual(new Set([false]));
   });
 
   suite.it(

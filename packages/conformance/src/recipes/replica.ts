@@ -1,5 +1,5 @@
 import type { Replica } from "@conclave/core";
-import { decode, type Watch } from "@conclave/core/backend";
+import { type Backend, decode, type Watch } from "@conclave/core/backend";
 import { expect } from "vitest";
 import { eventually, type Suite } from "../context.ts";
 import { fill, numbered, remove, texts, write } from "../entries.ts";
@@ -108,6 +108,42 @@ export function replica(suite: Suite): void {
     await eventually(backend.clock, probingMs, () => expect([copy.stale, copy.entries.size]).toEqual([false, 2]));
   });
 
+  suite.it("skips what the watch tells of before the cut that it shows first", async (backend, scene) => {
+    const lists = new SlowLists();
+    const { conclave } = await start(scene, {}, (inner) => lists.of(inner));
+    const opening = lists.hold("before");
+    const copying = conclave.replica("p/");
+    await within(backend, scene.patienceMs, opening.reached);
+    for (const text of ["1", "2", "3"]) await write(backend.kv, { "p/a": text });
+    await remove(backend.kv, "p/a");
+    opening.release();
+    await using copy = await copying;
+    const seen: Record<string, string>[] = [];
+    const reading = (async () => {
+      for await (const _ of copy) seen.push(shown(copy));
+    })();
+    await quiet(backend, scene);
+    await copy[Symbol.asyncDispose]();
+    await reading;
+    expect(seen).toEqual([{}]);
+  });
+
+  suite.it("does not go back to what a list shows that arrives late", async (backend, scene) => {
+    const lists = new SlowLists();
+    const { conclave } = await start(scene, {}, (inner) => lists.of(inner));
+    await using copy = await conclave.replica("p/");
+    const listing = lists.hold("after");
+    const reaching = copy.reached(await write(backend.kv, { "q/a": "1" }));
+    await within(backend, scene.patienceMs + 1_000, listing.reached);
+    const revision = await write(backend.kv, { "p/a": "1" });
+    await scene.eventually(backend, () => expect(shown(copy)).toEqual({ "p/a": "1" }));
+    listing.release();
+    await reaching;
+    await quiet(backend, scene);
+    expect(shown(copy)).toEqual({ "p/a": "1" });
+    expect(copy.revision).toBeGreaterThanOrEqual(revision);
+  });
+
   suite.it("looks again after a gap, since what it missed comes no more", async (backend, scene) => {
     const holes: { deaf: boolean; gap?: () => void } = { deaf: false };
     const { conclave } = await start(scene, {}, (inner) => ({
@@ -158,11 +194,44 @@ export function replica(suite: Suite): void {
     expect(opening).toEqual({ watch: 1, list: 1 });
     const [reading] = await cost(counted, async () => {
       expect([copy.entries.size, copy.list().length, copy.get("p/00001")?.key]).toEqual([150, 150, "p/00001"]);
-      await copy.reached(await write(backend.kv, { "p/00001": "new" }));
+      await write(backend.kv, { "p/00001": "new" });
+      await scene.eventually(backend, () => expect(shown(copy)["p/00001"]).toBe("new"));
     });
     expect(reading).toEqual({});
     await copy[Symbol.asyncDispose]();
   });
+}
+
+/** A store whose next list can be held up, before it is made or on its way back. */
+class SlowLists {
+  #held:
+    | { readonly when: "before" | "after"; readonly reach: () => void; readonly released: Promise<void> }
+    | undefined;
+
+  hold(when: "before" | "after"): { readonly reached: Promise<void>; readonly release: () => void } {
+    let [reach, release] = [() => {}, () => {}];
+    const reached = new Promise<void>((resolve) => {
+      reach = resolve;
+    });
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    this.#held = { when, reach, released };
+    return { reached, release };
+  }
+
+  of(inner: Backend): Backend {
+    const list: Backend["kv"]["list"] = async (prefix, options) => {
+      const held = this.#held;
+      this.#held = undefined;
+      const listing = held?.when === "before" ? undefined : await inner.kv.list(prefix, options);
+      held?.reach();
+      await held?.released;
+      return listing ?? inner.kv.list(prefix, options);
+    };
+    const { get, commit } = inner.kv;
+    return { ...inner, kv: { get: get.bind(inner.kv), commit: commit.bind(inner.kv), list } };
+  }
 }
 
 /** A watch that, after a while in which it heard nothing, says that it may have missed something. */

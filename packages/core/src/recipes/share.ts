@@ -80,7 +80,7 @@ export class Share {
   /** What the consumer was last told is its own. */
   #told: ReadonlyMap<string, Partition> | undefined;
   /** The members that the wanted partitions follow from. */
-  #members = "";
+  #members: string | undefined;
   #wanted: ReadonlySet<string> = new Set<string>();
   /** A claim's outcome was not learnt. */
   #unsure = false;
@@ -92,7 +92,7 @@ export class Share {
     this.#id = id;
     this.#seat = seat;
     this.#replica = replica;
-    void this.#ringOnChange();
+    void this.#attend();
   }
 
   /** Joins the members. Rejects as `Membership.join` does. */
@@ -117,16 +117,17 @@ export class Share {
   async next(signal: AbortSignal): Promise<Assignment> {
     const { clock } = this.#context.backend;
     using linked = linkSignals(signal, this.#stopped.signal);
-    const stopped = this.#giveBack(({ partition }) => this.#told?.get(partition.name) !== partition);
-    await abortable(stopped, linked.signal);
     for (;;) {
       const heard = this.#bell.rings;
       linked.signal.throwIfAborted();
-      await this.#follow(linked.signal);
+      // What is lost or revoked, and nobody uses: the consumer was told to stop, or never to begin.
+      const unused = this.#giveBack(({ partition }) => !partition.isHeld() && !this.#tells(partition));
+      await abortable(unused, linked.signal);
       const done = await this.#claim(linked.signal);
       linked.signal.throwIfAborted();
       const partitions = this.#held();
-      if (this.#told === undefined || !sameValues(partitions, this.#told)) {
+      const first = this.#told === undefined && this.#members !== undefined;
+      if (first || (this.#told && !sameValues(partitions, this.#told))) {
         this.#told = partitions;
         return { partitions, revision: this.#replica.revision };
       }
@@ -154,25 +155,30 @@ export class Share {
       void persistently(this.#context.backend.clock, standing.session.signal, () => this.#sweep());
   }
 
-  async #ringOnChange(): Promise<void> {
+  /** Sees members and owners come and go, for as long as it takes part. */
+  async #attend(): Promise<void> {
     try {
-      for await (const _ of this.#replica) this.#bell.ring();
+      for await (const { stale } of this.#replica) {
+        if (!stale) await this.#follow();
+        this.#bell.ring();
+      }
     } catch (reason) {
       this.stop(reason);
     }
   }
 
   /** Revokes what the members of now give to others, once they have had time to settle. */
-  async #follow(signal: AbortSignal): Promise<void> {
-    if (this.#replica.stale || this.#memberIds().join() === this.#members) return;
-    await sleep(this.#context.backend.clock, this.#of.settleMs, signal);
+  async #follow(): Promise<void> {
+    if (this.#memberIds().join() === this.#members) return;
+    await sleep(this.#context.backend.clock, this.#of.settleMs, this.#stopped.signal);
     const members = this.#memberIds();
     this.#members = members.join();
     this.#wanted = new Set(this.#of.names.filter((name) => rendezvous(name, members) === this.#id));
-    for (const [name, { revoke }] of this.#owned) {
-      if (this.#wanted.has(name)) continue;
-      revoke.abort(new CoordinationError("NOT_HELD", `the partition ${name} goes to another member`));
-    }
+    for (const [name, { revoke }] of this.#owned) if (!this.#wanted.has(name)) this.#revoke(name, revoke);
+  }
+
+  #revoke(name: string, revoke: AbortController): void {
+    revoke.abort(new CoordinationError("NOT_HELD", `the partition ${name} goes to another member`));
   }
 
   #memberIds(): readonly string[] {
@@ -245,11 +251,17 @@ export class Share {
     const partition = new Partition(name, ring, this.#context.backend, place, revoke.signal);
     onAbort(partition.signal, ring);
     this.#owned.set(name, { partition, revoke });
+    if (!this.#wanted.has(name)) this.#revoke(name, revoke);
   }
 
   /** Whether an owner's key is one that we put, on the lease that keeps us a member now. */
   #isOurs(entry: Entry, { session }: Standing): boolean {
     return entry.lease === session.lease.id && ownerOf(entry) === this.#id;
+  }
+
+  /** Whether the consumer was last told that it has this one. */
+  #tells(partition: Partition): boolean {
+    return this.#told?.get(partition.name) === partition;
   }
 
   #held(): ReadonlyMap<string, Partition> {
