@@ -344,6 +344,38 @@ export function doubleBarrier(suite: Suite): void {
     );
   }
 
+  suite.it("is not moved back by who was late to move it on", async (backend, scene) => {
+    const [one, third] = await startPair(scene);
+    let writes = Number.NEGATIVE_INFINITY;
+    let proceed = () => {};
+    const held = new Promise<void>((resolve) => {
+      proceed = resolve;
+    });
+    const late = await start(scene, {}, (backend) =>
+      intercepted(backend, {
+        async call({ kind, mutates }, send) {
+          if (kind === "commit" && mutates) writes += 1;
+          // The first is that it leaves, the second that all have left.
+          if (writes === 2) await held;
+          return send();
+        },
+        watch: (watch) => watch,
+      }),
+    );
+    const first = await Promise.all([barrierOf(one, 2).enter(), barrierOf(late, 2).enter()]);
+    const leaving = first[0].leave();
+    await inLine(backend, scene, 1);
+    writes = 0;
+    const leavingLate = first[1].leave();
+    await within(backend, scene.patienceMs, leaving);
+    const next = Promise.all([barrierOf(one, 2).enter(), barrierOf(third, 2).enter()]);
+    const passages = await within(backend, scene.patienceMs, next);
+    proceed();
+    await within(backend, scene.patienceMs, leavingLate);
+    expect(passages.map(({ generation }) => generation)).toEqual([2, 2]);
+    await within(backend, scene.patienceMs, Promise.all(passages.map((passage) => passage.leave())));
+  });
+
   suite.it("tells who waits, and who is inside, that the session is lost", async (backend, scene) => {
     const [waits, inside] = [await startMortal(scene), await startMortal(scene)];
     const passage = await inside.conclave.doubleBarrier("b", { count: 1 }).enter();
