@@ -8,7 +8,7 @@ export const mutants: readonly Mutant[] = [
     file,
     find: "if: [unchanged, ...(txn.if ?? [])],",
     replace: "if: txn.if,",
-    killedBy: "a counter adds what it said",
+    killedBy: "a counter counts once",
   },
   {
     breaks: "a commit that was applied unheard is reported as one that was not",
@@ -22,7 +22,7 @@ export const mutants: readonly Mutant[] = [
     file,
     find: "if (unknown && seen[0]?.modified === modified) {",
     replace: "if (false) {",
-    killedBy: "a transaction is applied exactly as it says",
+    killedBy: "an atomic value is not set by a first sending",
   },
   {
     breaks: "a receipt that was voided counts as applied",
@@ -36,13 +36,13 @@ export const mutants: readonly Mutant[] = [
     file,
     find: "throw outcomeUnknown(error.message, error);",
     replace: "throw error;",
-    killedBy: "a counter adds what it said",
+    killedBy: "a counter says that it does not know",
   },
   {
     breaks: "the receipt of a commit that was given up is used again while that may still arrive",
     file,
     find: "if (unknown) void this.#void(session, receipt);\n      else this",
     replace: "this",
-    killedBy: "a counter adds what it said",
+    killedBy: "a counter does not take what was given up",
   },
 ];

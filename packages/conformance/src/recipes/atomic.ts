@@ -42,20 +42,31 @@ export function atomicValue(suite: Suite): void {
   suite.it(
     "is set once, and not over what others set before a lost answer is asked for again",
     async (_backend, scene) => {
-      const { conclave, answers } = await startForgetful(scene);
+      const { conclave, store } = await startForgetful(scene);
       const rival = (await start(scene)).conclave.atomic("a");
       const value = conclave.atomic<string>("a");
       for (const change of [() => value.set("mine"), () => value.update(() => "mine"), () => value.delete()]) {
         await value.get();
-        answers.loseNext(() => rival.set("theirs"));
+        store.loseNext(() => rival.set("theirs"));
         await change();
         expect((await rival.get())?.value).toBe("theirs");
       }
-      answers.loseNext(() => rival.set("theirs"));
+      store.loseNext(() => rival.set("theirs"));
       expect(await value.compareAndSet((await value.get())?.revision, "mine")).toBeDefined();
       expect((await rival.get())?.value).toBe("theirs");
     },
   );
+
+  suite.it("is not set by a first sending that arrives when the second has failed", async (_backend, scene) => {
+    const { conclave, store } = await startForgetful(scene);
+    const rival = (await start(scene)).conclave.atomic("a");
+    const value = conclave.atomic<string>("a");
+    store.holdNext(() => rival.set("theirs"));
+    expect(await value.compareAndSet(undefined, "mine")).toBeUndefined();
+    await rival.delete();
+    await store.arrive();
+    expect(await rival.get()).toBeUndefined();
+  });
 
   suite.it("is updated exactly once, whatever fails and however late writes arrive", async (_backend, scene) => {
     const astray = new Astray(scene);
@@ -189,6 +200,8 @@ export function atomicValue(suite: Suite): void {
       await rival.conclave.atomic<number>("a").update(add);
       const [updating, updated] = await cost(counted, () => value.update(add));
       expect([updating, updated.value]).toEqual([{ commit: 2 }, 5]);
+      const atOnce = () => Promise.all([value.update(add), value.update(add), value.update(add)]);
+      expect((await cost(counted, atOnce))[0]).toEqual({ commit: 3 });
       expect((await cost(counted, () => value.get()))[0]).toEqual({ get: 1 });
       expect((await cost(counted, () => value.delete()))[0]).toEqual({ commit: 1 });
       expect((await cost(counted, () => conclave.atomic<number>("a").update(add)))[0]).toEqual({ get: 1, commit: 1 });

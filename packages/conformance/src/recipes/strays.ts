@@ -7,9 +7,11 @@ import {
   sleep,
   type Watch,
 } from "@conclave/core/backend";
+import { expect } from "vitest";
 import type { Scene } from "../context.ts";
 import { type Call, type Interceptor, intercepted } from "../intercepted.ts";
-import { type Process, start } from "./process.ts";
+import { Link } from "./link.ts";
+import { type Process, type ProcessOptions, start } from "./process.ts";
 
 /**
  * A store that a share of all writes reaches only after they were given up: each is answered by `OUTCOME_UNKNOWN` at once,
@@ -24,10 +26,7 @@ export class Strays implements Interceptor {
   readonly #longestMs: number;
 
   constructor(backend: Backend, seed: number, longestMs: number) {
-    const { kv } = backend;
-    // What is under way no longer hears that its caller gave up.
-    const commit: KV["commit"] = (txn, options) => kv.commit(txn, { ...options, signal: undefined });
-    this.backend = intercepted({ ...backend, kv: { ...kv, commit } }, this);
+    this.backend = intercepted(undeterred(backend), this);
     this.#clock = backend.clock;
     this.#random = seededRandom(seed);
     this.#longestMs = longestMs;
@@ -51,27 +50,40 @@ export class Strays implements Interceptor {
   }
 }
 
-/** A store whose answer to the next write is lost, and that others write to before the write can be sent again. */
-export class LostAnswer implements Interceptor {
+/** A store that loses the next write, or the answer to it, when it is told to; others may do something before it tells. */
+export class Forgetful implements Interceptor {
   readonly backend: Backend;
-  #meanwhile: (() => Promise<unknown>) | undefined;
+  #next: { readonly astray: boolean; readonly meanwhile: () => unknown } | undefined;
+  #stray: (() => Promise<unknown>) | undefined;
 
   constructor(backend: Backend) {
-    this.backend = intercepted(backend, this);
+    this.backend = intercepted(undeterred(backend), this);
   }
 
-  /** Loses the next answer, and does this before it tells. */
-  loseNext(meanwhile: () => Promise<unknown>): void {
-    this.#meanwhile = meanwhile;
+  /** Applies the next write, does this, and loses the answer. */
+  loseNext(meanwhile: () => unknown): void {
+    this.#next = { astray: false, meanwhile };
+  }
+
+  /** Lets the next write go astray, and does this. */
+  holdNext(meanwhile: () => unknown): void {
+    this.#next = { astray: true, meanwhile };
+  }
+
+  /** What went astray arrives, whether it is of use by now or not. */
+  async arrive(): Promise<void> {
+    expect(this.#stray, "something went astray").toBeDefined();
+    await this.#stray?.().catch(() => {});
   }
 
   async call<T>({ kind, mutates }: Call, send: () => Promise<T>): Promise<T> {
-    const meanwhile = this.#meanwhile;
-    if (meanwhile === undefined || kind !== "commit" || !mutates) return send();
-    this.#meanwhile = undefined;
-    await send();
-    await meanwhile();
-    throw new CoordinationError("OUTCOME_UNKNOWN", "the answer to a commit was lost");
+    const next = this.#next;
+    if (next === undefined || kind !== "commit" || !mutates) return send();
+    this.#next = undefined;
+    if (next.astray) this.#stray = send;
+    else await send();
+    await next.meanwhile();
+    throw new CoordinationError("OUTCOME_UNKNOWN", "a commit, or the answer to it, was lost");
   }
 
   watch(watch: Watch): Watch {
@@ -79,13 +91,25 @@ export class LostAnswer implements Interceptor {
   }
 }
 
-/** A process whose answers a test can have lost. */
-export async function startForgetful(scene: Scene): Promise<Process & { readonly answers: LostAnswer }> {
-  const made: LostAnswer[] = [];
-  const process = await start(scene, {}, (backend) => {
-    const answers = new LostAnswer(backend);
-    made.push(answers);
-    return answers.backend;
+/** What is under way no longer hears that its caller gave up. */
+function undeterred(backend: Backend): Backend {
+  const { kv } = backend;
+  const commit: KV["commit"] = (txn, options) => kv.commit(txn, { ...options, signal: undefined });
+  return { ...backend, kv: { ...kv, commit } };
+}
+
+/** A process whose writes and answers a test can have lost, and whose link it can cut. */
+export async function startForgetful(
+  scene: Scene,
+  options: ProcessOptions = {},
+): Promise<Process & { readonly store: Forgetful; readonly link: Link }> {
+  const made: { readonly store: Forgetful; readonly link: Link }[] = [];
+  const process = await start(scene, options, (backend) => {
+    const store = new Forgetful(backend);
+    const link = new Link(store.backend);
+    made.push({ store, link });
+    return link.backend;
   });
-  return { ...process, answers: made[0] as LostAnswer };
+  const [{ store, link }] = made as [{ store: Forgetful; link: Link }];
+  return { ...process, store, link };
 }
