@@ -15,8 +15,8 @@ export const mutants: readonly Mutant[] = [
   {
     breaks: "everybody watches everything, so that all wake at every release",
     file: line,
-    find: "taken <= largestSince(predecessor, limit)",
-    replace: "taken > 0",
+    find: "heard: [{ key }, { key: own }]",
+    replace: "heard: [{ prefix: this.keys }]",
     killedBy: "a semaphore, in round trips wakes the head of the line",
   },
   {
@@ -45,7 +45,7 @@ export const mutants: readonly Mutant[] = [
     file: line,
     find: "void persistently(clock, session.signal, say);",
     replace: "void say().catch(() => {});",
-    killedBy: "a semaphore, lost keeps a grant that could not be told of",
+    killedBy: "a semaphore, lost tells the next of a grant",
   },
   {
     breaks: "who waits does not hear that the limit has grown",
