@@ -40,6 +40,16 @@ export class EntryMap implements ReadonlyMap<string, Entry> {
     return this.has(key) ? new EntryMap(removed(this.#root, key)) : this;
   }
 
+  /**
+   * What is different from an earlier map: each key whose entry changed, with the entry there is now, if any. It takes time
+   * by the size of the difference, not by that of the maps. The entries are not copies: change nothing of them.
+   */
+  since(before: EntryMap): ReadonlyMap<string, Entry | undefined> {
+    const changes = new Map<string, Entry | undefined>();
+    compare(before.#root, this.#root, changes);
+    return changes;
+  }
+
   /** When the key was last written, if it is there. */
   modified(key: string): Entry["modified"] | undefined {
     return find(this.#root, key)?.modified;
@@ -155,4 +165,32 @@ function collect(below: Node | undefined, prefix: string, into: Entry[]): void {
   const within = entry.key.startsWith(prefix);
   if (within) into.push(entry);
   if (within || compareKeys(entry.key, prefix) < 0) collect(right, prefix, into);
+}
+
+/** Puts what differs between two trees into a map. What they share has one shape in both, so it is passed over whole. */
+function compare(before: Node | undefined, now: Node | undefined, into: Map<string, Entry | undefined>): void {
+  if (before === now) return;
+  if (now === undefined) {
+    const gone: Entry[] = [];
+    collect(before, "", gone);
+    for (const { key } of gone) into.set(key, undefined);
+    return;
+  }
+  const [left, entry, right] = cut(before, now.entry.key);
+  if (entry !== now.entry) into.set(now.entry.key, now.entry);
+  compare(left, now.left, into);
+  compare(right, now.right, into);
+}
+
+/** What comes before a key, its entry if it is there, and what comes after it. */
+function cut(
+  below: Node | undefined,
+  key: string,
+): readonly [before: Node | undefined, entry: Entry | undefined, after: Node | undefined] {
+  if (below === undefined) return [undefined, undefined, undefined];
+  const { entry, rank, left, right } = below;
+  const order = compareKeys(key, entry.key);
+  if (order === 0) return [left, entry, right];
+  const [before, found, after] = cut(order < 0 ? left : right, key);
+  return order < 0 ? [before, found, node(entry, rank, after, right)] : [node(entry, rank, left, before), found, after];
 }

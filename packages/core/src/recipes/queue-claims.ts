@@ -7,7 +7,7 @@ import type { Condition, Delete, Entry, Put } from "../ports/kv.ts";
 import { isForNow, settle } from "../settle.ts";
 import { abortable, linkSignals, sleep } from "../signals.ts";
 import { type Claimed, Job } from "./job.ts";
-import type { Overdue, QueueIndex } from "./queue-index.ts";
+import type { QueueIndex } from "./queue-index.ts";
 import {
   burial,
   type Claim,
@@ -19,6 +19,8 @@ import {
   type QueueKeys,
   recordOf,
 } from "./queue-item.ts";
+
+import type { Overdue } from "./queue-shelf.ts";
 
 /** How many jobs one commit claims: of each it writes the claim and the item, and reads the payload. */
 export const jobsPerClaim = 33;

@@ -1,29 +1,17 @@
 import { Bell } from "../bell.ts";
 import type { Context } from "../context.ts";
+import { EntryMap } from "../entry-map.ts";
 import type { Entry, Revision } from "../ports/kv.ts";
 import { Replica } from "../replica.ts";
 import { abortable, onAbort } from "../signals.ts";
 import { Crowd } from "./crowd.ts";
-import { type Claim, type Item, isBefore, itemOf, type QueueKeys, recordOf } from "./queue-item.ts";
+import type { Item, QueueKeys } from "./queue-item.ts";
+import { type Overdue, QueueShelf } from "./queue-shelf.ts";
 
 /** How long the index stays open when nobody uses it, so that one claim after another finds it open. */
 const lingerMs = 30_000;
 /** The longest that a wait relies on timers and news alone. */
 const longestPatienceMs = 10_000;
-/** How far the wall clocks of who claims and who takes a claim away may be apart. */
-export const clockMarginMs = 1_000;
-
-/** An item that somebody has claimed for longer than was agreed. */
-export interface Overdue extends Item {
-  readonly claim: Entry;
-}
-
-/** The entries of an index, as they were at one revision. */
-interface Parsed {
-  readonly items: readonly Item[];
-  readonly claims: ReadonlyMap<string, Entry>;
-}
-
 /**
  * One process's live copy of a queue's index, shared by all who claim from that queue there: what is due, in which order,
  * and which places of a bounded queue are free. What one of them is trying to get, the others pass over.
@@ -38,8 +26,9 @@ export class QueueIndex {
   readonly #bell = new Bell();
   /** What is out of date in the copy: each key, with the revision up to which it is. */
   readonly #passed = new Map<string, Revision>();
-  #known = new Map<string, Item>();
-  #parsed: { readonly of: unknown; readonly now: Parsed } | undefined;
+  #shelf: QueueShelf;
+  /** What the shelf shows. */
+  #shown = EntryMap.empty;
   #replica: Replica | undefined;
   #opening: Promise<void> | undefined;
   #closing = new AbortController();
@@ -50,6 +39,7 @@ export class QueueIndex {
   constructor(context: Context, keys: QueueKeys) {
     this.#context = context;
     this.#keys = keys;
+    this.#shelf = new QueueShelf(keys);
     this.claimants = new Crowd(context.backend.clock);
     this.producers = new Crowd(context.backend.clock);
   }
@@ -82,19 +72,22 @@ export class QueueIndex {
 
   /** Waits until something has changed since, or may have become due. Rejects with why the index ended. */
   async changed(since: number, signal: AbortSignal): Promise<void> {
-    const patienceMs = Math.max(1, Math.min(longestPatienceMs, this.#nextDueMs()));
-    await this.#bell.after(since, { clock: this.#context.backend.clock, patienceMs, signal });
+    const { clock } = this.#context.backend;
+    const patienceMs = Math.max(1, Math.min(longestPatienceMs, this.#current().nextDueMs(clock.wallMs())));
+    await this.#bell.after(since, { clock, patienceMs, signal });
     if (this.#failure) throw this.#failure.reason;
   }
 
   /** What can be had now, best first: unclaimed items that are due, and items whose claim is overdue. */
   due(atMost: number): readonly (Item | Overdue)[] {
-    return this.#dueIn(this.#current(), atMost);
+    return this.#dueOn(this.#current(), atMost);
   }
 
   /** The same, of what a list of the index has just shown. */
   dueIn(entries: Iterable<Entry>, atMost: number): readonly (Item | Overdue)[] {
-    return this.#dueIn(this.#parse(entries), atMost);
+    const shelf = new QueueShelf(this.#keys);
+    for (const entry of entries) shelf.put(entry.key, entry);
+    return this.#dueOn(shelf, atMost);
   }
 
   /** Passes over something as it is now, until the copy shows what became of it; or until what this gives is called. */
@@ -108,103 +101,39 @@ export class QueueIndex {
 
   /** Some places that nothing takes, with what is to be overwritten where somebody removed an item by hand. */
   freeSlots(atMost: number, maxLength: number): ReadonlyMap<number, Revision | undefined> {
-    const replica = this.#replica as Replica;
-    const taken = new Map(replica.list(this.#keys.slots).map((entry) => [entry.key, entry]));
-    const { items } = this.#current();
-    const live = new Set(items.map(({ id }) => id));
+    const shelf = this.#current();
+    const { revision } = this.#replica as Replica;
     const free = new Map<number, Revision | undefined>();
     const start = this.producers.pick(maxLength);
     for (let index = 0; index < maxLength && free.size < atMost; index++) {
-      const slot = (start + index) % maxLength;
-      const key = this.#keys.slot(slot);
-      const entry = taken.get(key);
-      const { id } = (entry && recordOf<{ id: string }>(entry.value)) ?? {};
-      const orphaned = entry !== undefined && !(id !== undefined && live.has(id));
-      const outOfDate = (this.#passed.get(key) ?? 0n) > replica.revision;
-      if (!outOfDate && (entry === undefined || orphaned)) free.set(slot, entry?.modified);
+      const number = (start + index) % maxLength;
+      const key = this.#keys.slot(number);
+      const slot = shelf.slot(key);
+      const outOfDate = (this.#passed.get(key) ?? 0n) > revision;
+      if (!outOfDate && (slot === undefined || slot.orphaned)) free.set(number, slot?.modified);
     }
     return free;
   }
 
-  #dueIn({ items, claims }: Parsed, atMost: number): readonly (Item | Overdue)[] {
-    const nowMs = this.#context.backend.clock.wallMs();
-    const best: (Item | Overdue)[] = [];
-    for (const item of items) {
-      const claim = claims.get(item.id);
-      if (claim === undefined ? !this.#isDue(item, nowMs) : !this.#isOverdue(claim, nowMs)) continue;
-      const last = best.at(-1);
-      if (best.length >= atMost && last && !isBefore(item, last)) continue;
-      let place = best.length;
-      while (place > 0 && isBefore(item, best[place - 1] as Item)) place -= 1;
-      best.splice(place, 0, claim === undefined ? item : { ...item, claim });
-      if (best.length > atMost) best.pop();
+  #dueOn(shelf: QueueShelf, atMost: number): readonly (Item | Overdue)[] {
+    const isPassed = (key: string, modified: Revision) => modified <= (this.#passed.get(key) ?? -1n);
+    return shelf.due(atMost, this.#context.backend.clock.wallMs(), isPassed);
+  }
+
+  /** The shelf, with all that the copy shows. */
+  #current(): QueueShelf {
+    // A replica's entries are one, behind an interface that cannot be written.
+    const entries = (this.#replica as Replica).entries as EntryMap;
+    if (entries === this.#shown) return this.#shelf;
+    for (const [key, entry] of entries.since(this.#shown)) {
+      this.#shelf.put(key, entry);
+      // What became of it is shown now.
+      if (entry === undefined || entry.modified > (this.#passed.get(key) ?? -1n)) this.#passed.delete(key);
+      if (entry && key.startsWith(this.#keys.claims))
+        this.#passed.delete(this.#keys.item(key.slice(this.#keys.claims.length)));
     }
-    return best;
-  }
-
-  #isDue({ id, meta, modified }: Item, nowMs: number): boolean {
-    return meta.availableAtMs <= nowMs && !this.#isPassed(this.#keys.item(id), modified);
-  }
-
-  #isOverdue({ key, value, modified }: Entry, nowMs: number): boolean {
-    const { untilMs } = recordOf<Claim>(value) ?? {};
-    return untilMs !== undefined && untilMs + clockMarginMs <= nowMs && !this.#isPassed(key, modified);
-  }
-
-  #isPassed(key: string, modified: Revision): boolean {
-    return modified <= (this.#passed.get(key) ?? -1n);
-  }
-
-  /** In how many milliseconds something becomes due that is not yet. */
-  #nextDueMs(): number {
-    const nowMs = this.#context.backend.clock.wallMs();
-    const { items, claims } = this.#current();
-    let next = Number.POSITIVE_INFINITY;
-    for (const { id, meta } of items) {
-      const claim = claims.get(id);
-      const until = claim && recordOf<Claim>(claim.value)?.untilMs;
-      const atMs = claim === undefined ? meta.availableAtMs : (until ?? Number.POSITIVE_INFINITY) + clockMarginMs;
-      if (atMs > nowMs && atMs < next) next = atMs;
-    }
-    return next - nowMs;
-  }
-
-  #current(): Parsed {
-    const { entries } = this.#replica as Replica;
-    if (this.#parsed?.of === entries) return this.#parsed.now;
-    const now = this.#parse(entries.values());
-    this.#parsed = { of: entries, now };
-    this.#forget(now);
-    return now;
-  }
-
-  #parse(entries: Iterable<Entry>): Parsed {
-    const items: Item[] = [];
-    const claims = new Map<string, Entry>();
-    const known = new Map<string, Item>();
-    for (const entry of entries) {
-      if (entry.key.startsWith(this.#keys.claims)) claims.set(entry.key.slice(this.#keys.claims.length), entry);
-      if (!entry.key.startsWith(this.#keys.items)) continue;
-      const before = this.#known.get(entry.key);
-      const item = before?.modified === entry.modified ? before : itemOf(this.#keys, entry);
-      known.set(entry.key, item);
-      items.push(item);
-    }
-    this.#known = known;
-    return { items, claims };
-  }
-
-  /** Passes over no more what the copy shows anew. */
-  #forget({ items, claims }: Parsed): void {
-    if (this.#passed.size === 0) return;
-    const { revision } = this.#replica as Replica;
-    const modified = new Map(items.map((item) => [this.#keys.item(item.id), item.modified]));
-    for (const { key, modified: at } of claims.values()) modified.set(key, at);
-    for (const [key, at] of this.#passed) {
-      const shown = modified.get(key);
-      const claimed = key.startsWith(this.#keys.items) && claims.has(key.slice(this.#keys.items.length));
-      if (shown === undefined ? revision > at : shown > at || claimed) this.#passed.delete(key);
-    }
+    this.#shown = entries;
+    return this.#shelf;
   }
 
   async #start(): Promise<void> {
@@ -215,7 +144,8 @@ export class QueueIndex {
     try {
       const replica = await Replica.open(backend, this.#keys.index, closing.signal, closed);
       this.#replica = replica;
-      this.#parsed = undefined;
+      this.#shelf = new QueueShelf(this.#keys);
+      this.#shown = EntryMap.empty;
       this.#passed.clear();
       void this.#tell(replica, closing);
     } catch (error) {
