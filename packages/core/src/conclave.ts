@@ -23,7 +23,7 @@ import { Queue, type QueueOptions } from "./recipes/queue.ts";
 import { RwLock } from "./recipes/rw-lock.ts";
 import { Semaphore, type SemaphoreOptions } from "./recipes/semaphore.ts";
 import { Service } from "./recipes/service.ts";
-import type { Defaults, Schemas } from "./recipes/setting.ts";
+import type { ConfigDefaults, ConfigSchemas } from "./recipes/setting.ts";
 import { Topic, type TopicOptions } from "./recipes/topic.ts";
 import { type Transaction, type TransactOptions, transact } from "./recipes/transaction.ts";
 import { Replica } from "./replica.ts";
@@ -214,7 +214,7 @@ export class Conclave implements AsyncDisposable {
    * Settings that processes share, of each key a value that its schema allows; zod, valibot, arktype and others make
    * schemas. Throws as `mutex`, and for schemas and options that cannot be meant.
    */
-  config<S extends Schemas, const D extends Defaults<S> = Record<never, never>>(
+  config<S extends ConfigSchemas, const D extends ConfigDefaults<S> = Record<never, never>>(
     name: Name,
     schemas: S,
     options?: ConfigOptions<D>,

@@ -20,7 +20,7 @@ export type { Advertisement, Instance } from "./recipes/instance.ts";
 export type { Job, NackOptions } from "./recipes/job.ts";
 export type { Latch, LatchOptions } from "./recipes/latch.ts";
 export type { JoinOptions, Member, MemberCallbacks, Members, Membership, Roster } from "./recipes/membership.ts";
-export type { Gap, Message, TopicEvent } from "./recipes/message.ts";
+export type { TopicEvent, TopicGap, TopicMessage } from "./recipes/message.ts";
 export type { MultiHold, MultiMutex } from "./recipes/multi-mutex.ts";
 export type { AcquireOptions, Contender, Mutex, MutexOptions } from "./recipes/mutex.ts";
 export type { Partitioner, PartitionerOptions } from "./recipes/partitioner.ts";
@@ -46,8 +46,15 @@ export type {
   Service,
   Snapshot,
 } from "./recipes/service.ts";
-export type { ConfigSnapshot, Defaults, Inputs, Revisions, Schemas, Values } from "./recipes/setting.ts";
-export type { Changed, Version, Written } from "./recipes/setting-versions.ts";
+export type {
+  ConfigDefaults,
+  ConfigInputs,
+  ConfigRevisions,
+  ConfigSchemas,
+  ConfigSnapshot,
+  ConfigValues,
+} from "./recipes/setting.ts";
+export type { SettingsChanged, SettingsWritten, SettingVersion } from "./recipes/setting-versions.ts";
 export type { Settings } from "./recipes/settings.ts";
 export type { Assignment, Partition } from "./recipes/share.ts";
 export {
@@ -59,8 +66,8 @@ export {
   type Validation,
 } from "./recipes/standard-schema.ts";
 export type { Subscription } from "./recipes/subscription.ts";
-export type { Page, ReadOptions, SubscribeOptions, Topic, TopicOptions } from "./recipes/topic.ts";
-export type { Keep } from "./recipes/topic-head.ts";
+export type { SubscribeOptions, Topic, TopicOptions, TopicPage, TopicReadOptions } from "./recipes/topic.ts";
+export type { TopicKeep } from "./recipes/topic-head.ts";
 export type { KeyValue, Transaction, TransactOptions } from "./recipes/transaction.ts";
 export type { Replica, View } from "./replica.ts";
 export { scoped } from "./scoped.ts";

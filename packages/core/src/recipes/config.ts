@@ -4,23 +4,23 @@ import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../con
 import { decodeJson, encodeJson } from "../json.ts";
 import type { CallOptions, Revision } from "../ports/kv.ts";
 import {
+  type ConfigDefaults,
+  type ConfigInputs,
+  type ConfigSchemas,
   type ConfigSnapshot,
-  type Defaults,
+  type ConfigValues,
   decodeSetting,
-  type Inputs,
   LastGood,
-  type Schemas,
-  type Values,
   validated,
 } from "./setting.ts";
 import {
-  type Changed,
   ConfigKeys,
   type Draft,
   decodeVersion,
   mostKeysPerSet,
-  type Version,
-  type Written,
+  type SettingsChanged,
+  type SettingsWritten,
+  type SettingVersion,
   write,
 } from "./setting-versions.ts";
 import { Settings } from "./settings.ts";
@@ -35,7 +35,7 @@ export interface ConfigOptions<D> {
 }
 
 /** How to set. */
-export interface SetOptions<S extends Schemas> extends WaitOptions {
+export interface SetOptions<S extends ConfigSchemas> extends WaitOptions {
   /**
    * Only if each of these keys was last written at that revision, or is not set where it is undefined: some or all of a
    * snapshot's `revisions`. Keys that are not set here can be among them.
@@ -59,11 +59,11 @@ const mostUnchanged = 50;
  * A value is plain JSON at `config/<name>/values/<key>`, for people to read and write; versions of it, which only `set`
  * makes, are below `config/<name>/history/<key>/`. On no lease: settings stay when whoever set them is gone.
  */
-export class Config<S extends Schemas, D extends Defaults<S> = Record<never, never>> {
+export class Config<S extends ConfigSchemas, D extends ConfigDefaults<S> = Record<never, never>> {
   readonly #context: Context;
   readonly #keys: ConfigKeys;
   readonly #schemas: S;
-  readonly #defaults: Defaults<S>;
+  readonly #defaults: ConfigDefaults<S>;
   readonly #history: number;
 
   constructor(context: Context, name: Name, schemas: S, options: ConfigOptions<D> = {}) {
@@ -118,12 +118,12 @@ export class Config<S extends Schemas, D extends Defaults<S> = Record<never, nev
    * One setting as it is now, in one round trip; its default, or undefined, when nobody set it. No session. Rejects with
    * `CORRUPT` for a value that its schema does not allow, and as `kv.get` does.
    */
-  async get<K extends keyof S & string>(key: K, options: CallOptions = {}): Promise<Values<S, D>[K]> {
+  async get<K extends keyof S & string>(key: K, options: CallOptions = {}): Promise<ConfigValues<S, D>[K]> {
     this.#checkKey("key of get", key);
     checkOptions("get", options, callOptions);
     const entry = await this.#context.backend.kv.get(this.#keys.value(key), options);
     const value = entry ? await decodeSetting(key, this.#schemas[key] as StandardSchema, entry) : this.#defaults[key];
-    return value as Values<S, D>[K];
+    return value as ConfigValues<S, D>[K];
   }
 
   /**
@@ -136,9 +136,9 @@ export class Config<S extends Schemas, D extends Defaults<S> = Record<never, nev
    * ended before it was known, with `signal.reason`, after which it may have been set, and with `LEASE_LOST`, `CLOSED`,
    * `LIMIT` or `DENIED`.
    */
-  set(values: Inputs<S>, options?: WaitOptions & { readonly ifUnchanged?: undefined }): Promise<Written>;
-  set(values: Inputs<S>, options: SetOptions<S>): Promise<Written | Changed<S>>;
-  async set(values: Inputs<S>, options: SetOptions<S> = {}): Promise<Written | Changed<S>> {
+  set(values: ConfigInputs<S>, options?: WaitOptions & { readonly ifUnchanged?: undefined }): Promise<SettingsWritten>;
+  set(values: ConfigInputs<S>, options: SetOptions<S>): Promise<SettingsWritten | SettingsChanged<S>>;
+  async set(values: ConfigInputs<S>, options: SetOptions<S> = {}): Promise<SettingsWritten | SettingsChanged<S>> {
     if (typeof values !== "object" || values === null) throw wrongType("values of set", values, "an object");
     checkOptions("set", options, ["ifUnchanged", "signal"]);
     const keys = Object.keys(values);
@@ -156,7 +156,7 @@ export class Config<S extends Schemas, D extends Defaults<S> = Record<never, nev
   }
 
   /** The versions kept of a setting, newest first, in one round trip; no session. Rejects as `kv.list` does. */
-  async history(key: keyof S & string, options: CallOptions = {}): Promise<readonly Version[]> {
+  async history(key: keyof S & string, options: CallOptions = {}): Promise<readonly SettingVersion[]> {
     this.#checkKey("key of history", key);
     checkOptions("history", options, callOptions);
     const { entries } = await this.#context.backend.kv.list(this.#keys.versions(key), options);
@@ -168,7 +168,11 @@ export class Config<S extends Schemas, D extends Defaults<S> = Record<never, nev
    * Sets what an earlier version was, as the newest version; undefined when that version is not kept. Three round trips.
    * Rejects as `set` does, also for a version that today's schema does not allow.
    */
-  async rollback(key: keyof S & string, version: number, options: WaitOptions = {}): Promise<Written | undefined> {
+  async rollback(
+    key: keyof S & string,
+    version: number,
+    options: WaitOptions = {},
+  ): Promise<SettingsWritten | undefined> {
     this.#checkKey("key of rollback", key);
     checkCount("version of rollback", version);
     checkOptions("rollback", options, ["signal"]);
@@ -177,7 +181,7 @@ export class Config<S extends Schemas, D extends Defaults<S> = Record<never, nev
     if (found === undefined) return undefined;
     await validated(`version ${version} of ${key}`, key, this.#schemas[key] as StandardSchema, found.value);
     const drafts = [{ key, json: decode(encodeJson(key, found.value)) }];
-    return (await this.#write("rollback", drafts, options)) as Written;
+    return (await this.#write("rollback", drafts, options)) as SettingsWritten;
   }
 
   get #lastGood(): LastGood<S, D> {
@@ -191,7 +195,7 @@ export class Config<S extends Schemas, D extends Defaults<S> = Record<never, nev
     call: string,
     drafts: readonly Draft[],
     options: WaitOptions & { readonly unchanged?: ReadonlyMap<string, Revision | undefined> },
-  ): Promise<Written | Changed<S>> {
+  ): Promise<SettingsWritten | SettingsChanged<S>> {
     return write(this.#context, this.#keys, { call, drafts, history: this.#history, ...options });
   }
 
@@ -217,7 +221,7 @@ export class Config<S extends Schemas, D extends Defaults<S> = Record<never, nev
   }
 }
 
-function checkSchemas<S extends Schemas>(schemas: S): S {
+function checkSchemas<S extends ConfigSchemas>(schemas: S): S {
   if (typeof schemas !== "object" || schemas === null) throw wrongType("schemas of config", schemas, "an object");
   for (const [key, schema] of Object.entries(schemas)) {
     checkName("a key of schemas of config", key);

@@ -4,7 +4,7 @@ import { decodeJson, type Json } from "../json.ts";
 import type { Entry, Revision } from "../ports/kv.ts";
 
 /** A message of a topic. */
-export interface Message<T extends Json = Json> {
+export interface TopicMessage<T extends Json = Json> {
   /** What was published, as its publisher's version of the program wrote it. */
   readonly value: T;
   /** Where it stands. Text, to be kept with what was made of the message: a subscription from it goes on after it. */
@@ -18,7 +18,7 @@ export interface Message<T extends Json = Json> {
 }
 
 /** Messages that a reader did not get: retention passed it, somebody deleted them, or they were no messages. */
-export interface Gap {
+export interface TopicGap {
   /** How many; undefined when the topic was deleted and begun anew, or put back to an older state, and nobody knows. */
   readonly missed: number | undefined;
   /** A subscription from here goes on after the gap. */
@@ -27,8 +27,8 @@ export interface Gap {
 
 /** What a reader of a topic gets: the next message, or that some are missing before what comes next. */
 export type TopicEvent<T extends Json = Json> =
-  | { readonly message: Message<T>; readonly gap?: undefined }
-  | { readonly gap: Gap; readonly message?: undefined };
+  | { readonly message: TopicMessage<T>; readonly gap?: undefined }
+  | { readonly gap: TopicGap; readonly message?: undefined };
 
 /** A place in a topic: after the message of that number, in the topic's life that began with its first message. */
 export interface Cursor {
@@ -55,7 +55,7 @@ export function encodeMessage(life: string, publishedAtMs: number, by: string, j
 }
 
 /** What `encodeMessage` wrote; undefined for what it cannot have written. */
-export function decodeMessage<T extends Json>(entry: Entry, seq: number): (Message<T> & Cursor) | undefined {
+export function decodeMessage<T extends Json>(entry: Entry, seq: number): (TopicMessage<T> & Cursor) | undefined {
   const written = parsed(entry);
   const { life, at, by, value } = written ?? {};
   if (!isLife(life) || typeof at !== "number" || typeof by !== "string" || value === undefined) return;

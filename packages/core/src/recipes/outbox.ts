@@ -6,9 +6,9 @@ import {
   advance,
   encodeHead,
   headOf,
-  type Keep,
   type KnownHead,
   mostPerCommit,
+  type TopicKeep,
   type TopicKeys,
   untouched,
 } from "./topic-head.ts";
@@ -41,12 +41,12 @@ interface Parcel {
 export class Outbox {
   readonly #context: Context;
   readonly #keys: TopicKeys;
-  readonly #keep: Keep & { readonly count: number };
+  readonly #keep: TopicKeep & { readonly count: number };
   #waiting: Parcel[] = [];
   #known: KnownHead;
   #busy = false;
 
-  constructor(context: Context, keys: TopicKeys, keep: Keep & { readonly count: number }) {
+  constructor(context: Context, keys: TopicKeys, keep: TopicKeep & { readonly count: number }) {
     this.#context = context;
     this.#keys = keys;
     this.#keep = keep;

@@ -1,7 +1,7 @@
 import type { Context } from "../context.ts";
 import type { Json } from "../json.ts";
 import type { CallOptions, Entry, Listing } from "../ports/kv.ts";
-import { type Cursor, cursorText, decodeMessage, type Message, type TopicEvent } from "./message.ts";
+import { type Cursor, cursorText, decodeMessage, type TopicEvent, type TopicMessage } from "./message.ts";
 import { decodeHead, type Head, type TopicKeys } from "./topic-head.ts";
 
 /** How many messages one look takes from the store. */
@@ -97,7 +97,7 @@ export class Reading<T extends Json> {
   }
 
   /** Goes past an entry, with what that gives its reader. */
-  #pass(entry: Entry, seq: number, message: (Message<T> & Cursor) | undefined): readonly TopicEvent<T>[] {
+  #pass(entry: Entry, seq: number, message: (TopicMessage<T> & Cursor) | undefined): readonly TopicEvent<T>[] {
     this.#missed += seq - this.#seq - 1;
     this.#life ??= message?.life;
     const { clock } = this.#context.backend;

@@ -2,24 +2,24 @@ import { encode } from "../bytes.ts";
 import { type Context, segment, type WaitOptions } from "../context.ts";
 import { decodeJson, type Json } from "../json.ts";
 import type { Condition, Delete, Entry, Listing, Put, Revision } from "../ports/kv.ts";
-import type { Schemas } from "./setting.ts";
+import type { ConfigSchemas } from "./setting.ts";
 
 /** That values were set. */
-export interface Written {
+export interface SettingsWritten {
   readonly succeeded: true;
   /** At which revision; all keys of one `set` have the same. */
   readonly revision: Revision;
 }
 
 /** That nothing was set, since a key was not as `ifUnchanged` says. */
-export interface Changed<S extends Schemas> {
+export interface SettingsChanged<S extends ConfigSchemas> {
   readonly succeeded: false;
   /** Which keys were not. */
   readonly changed: readonly (keyof S & string)[];
 }
 
 /** A version of a setting. */
-export interface Version {
+export interface SettingVersion {
   /** Counted from 1 for each key. */
   readonly version: number;
   /** As it was set, before its schema made something of it. */
@@ -87,7 +87,7 @@ interface Kept {
  *
  * Commits are sent through `receipts.ts`, so an answer that was lost sets nothing twice.
  */
-export async function write<S extends Schemas>(
+export async function write<S extends ConfigSchemas>(
   context: Context,
   keys: ConfigKeys,
   what: WaitOptions & {
@@ -96,7 +96,7 @@ export async function write<S extends Schemas>(
     readonly history: number;
     readonly unchanged?: ReadonlyMap<string, Revision | undefined> | undefined;
   },
-): Promise<Written | Changed<S>> {
+): Promise<SettingsWritten | SettingsChanged<S>> {
   const { drafts, history, unchanged = new Map<string, undefined>(), signal } = what;
   const writes = encodeDrafts(context, what.call, drafts);
   for (;;) {
@@ -121,7 +121,7 @@ export async function write<S extends Schemas>(
 }
 
 /** The version that an entry is; undefined for what cannot have been written as one. */
-export function decodeVersion(entry: Entry): Version | undefined {
+export function decodeVersion(entry: Entry): SettingVersion | undefined {
   const version = numberOf(entry);
   try {
     const { value, at, by } = decodeJson(entry) as { [name: string]: Json };

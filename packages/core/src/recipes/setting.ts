@@ -10,16 +10,16 @@ import {
 } from "./standard-schema.ts";
 
 /** What a configuration consists of: its keys, and of each the schema of its value. */
-export type Schemas = { readonly [key: string]: StandardSchema };
+export type ConfigSchemas = { readonly [key: string]: StandardSchema };
 
 /** What holds for keys that nobody set: values as a schema makes them. */
-export type Defaults<S extends Schemas> = { readonly [K in keyof S]?: OutputOf<S[K]> };
+export type ConfigDefaults<S extends ConfigSchemas> = { readonly [K in keyof S]?: OutputOf<S[K]> };
 
 /** What can be set: values as a schema accepts them. */
-export type Inputs<S extends Schemas> = { readonly [K in keyof S]?: InputOf<S[K]> };
+export type ConfigInputs<S extends ConfigSchemas> = { readonly [K in keyof S]?: InputOf<S[K]> };
 
 /** What is set, as its schema makes it; the default where nothing is, and undefined where there is none. */
-export type Values<S extends Schemas, D> = {
+export type ConfigValues<S extends ConfigSchemas, D> = {
   readonly [K in keyof S]: K extends keyof D
     ? undefined extends D[K]
       ? OutputOf<S[K]> | undefined
@@ -28,14 +28,14 @@ export type Values<S extends Schemas, D> = {
 };
 
 /** When each key was last written; undefined for what nobody set. */
-export type Revisions<S extends Schemas> = { readonly [K in keyof S]: Revision | undefined };
+export type ConfigRevisions<S extends ConfigSchemas> = { readonly [K in keyof S]: Revision | undefined };
 
 /** A configuration as it was at one time. */
-export interface ConfigSnapshot<S extends Schemas, D> {
+export interface ConfigSnapshot<S extends ConfigSchemas, D> {
   /** Of each key the newest value that its schema allows; its default before there is one. */
-  readonly values: Values<S, D>;
+  readonly values: ConfigValues<S, D>;
   /** When each key was last written, be it bad data: what `ifUnchanged` of `set` takes. */
-  readonly revisions: Revisions<S>;
+  readonly revisions: ConfigRevisions<S>;
   /** At least all that was committed up to this revision is shown. */
   readonly revision: Revision;
   /**
@@ -88,9 +88,9 @@ export async function decodeSetting(key: string, schema: StandardSchema, entry: 
  *
  * What was not written since it was last read is not validated again.
  */
-export class LastGood<S extends Schemas, D> {
+export class LastGood<S extends ConfigSchemas, D> {
   readonly #schemas: S;
-  readonly #defaults: Defaults<S>;
+  readonly #defaults: ConfigDefaults<S>;
   readonly #keyOf: (key: string) => string;
   readonly #warn: (warning: string) => void;
   #found = new Map<string, Found>();
@@ -98,7 +98,7 @@ export class LastGood<S extends Schemas, D> {
 
   constructor(
     schemas: S,
-    defaults: Defaults<S>,
+    defaults: ConfigDefaults<S>,
     { keyOf, warn }: { keyOf: (key: string) => string; warn: (warning: string) => void },
   ) {
     this.#schemas = schemas;
@@ -137,8 +137,8 @@ export class LastGood<S extends Schemas, D> {
       Object.fromEntries([...found].map(([key, one]) => [key, show(key, one)]));
     const errors = [...found].flatMap(([key, { error }]) => (error ? [[key, error]] : []));
     return {
-      values: of((key, { good }) => (good ? good.value : this.#defaults[key])) as Values<S, D>,
-      revisions: of((_, { modified }) => modified) as Revisions<S>,
+      values: of((key, { good }) => (good ? good.value : this.#defaults[key])) as ConfigValues<S, D>,
+      revisions: of((_, { modified }) => modified) as ConfigRevisions<S>,
       errors: Object.fromEntries(errors),
     };
   }

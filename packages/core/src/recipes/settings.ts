@@ -2,14 +2,14 @@ import { Bell } from "../bell.ts";
 import type { Context, WaitOptions } from "../context.ts";
 import { Replica } from "../replica.ts";
 import { abortable } from "../signals.ts";
-import type { ConfigSnapshot, LastGood, Schemas } from "./setting.ts";
+import type { ConfigSchemas, ConfigSnapshot, LastGood } from "./setting.ts";
 
 /**
  * A live view of a configuration, by `snapshot` and by iteration. An outage makes it stale, bad data leaves the last good
  * value; neither ends it. It ends when it is disposed, its signal aborts, the conclave closes, or the store refuses it for
  * good.
  */
-export class Settings<S extends Schemas, D> implements AsyncIterable<ConfigSnapshot<S, D>>, AsyncDisposable {
+export class Settings<S extends ConfigSchemas, D> implements AsyncIterable<ConfigSnapshot<S, D>>, AsyncDisposable {
   readonly #context: Context;
   readonly #replica: Replica;
   readonly #lastGood: LastGood<S, D>;
@@ -26,7 +26,7 @@ export class Settings<S extends Schemas, D> implements AsyncIterable<ConfigSnaps
   }
 
   /** For `Config.open`. */
-  static async open<S extends Schemas, D>(
+  static async open<S extends ConfigSchemas, D>(
     context: Context,
     prefix: string,
     lastGood: LastGood<S, D>,

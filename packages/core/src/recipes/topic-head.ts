@@ -10,7 +10,7 @@ const mostDeletes = 100 - 2 - mostPerCommit;
 const marksPerAge = 8;
 
 /** How much of a topic is kept. */
-export interface Keep {
+export interface TopicKeep {
   /** The newest messages, so many of them; 1,000 by default. */
   readonly count?: number | undefined;
   /** And of those, by the clocks of publisher and reader, only messages not older than this; of any age by default. */
@@ -79,7 +79,7 @@ export function decodeHead(entry: Entry | undefined): Head | undefined {
 export function advance(
   head: Head,
   added: number,
-  { count, ageMs = Number.POSITIVE_INFINITY }: Keep & { readonly count: number },
+  { count, ageMs = Number.POSITIVE_INFINITY }: TopicKeep & { readonly count: number },
   nowMs: number,
 ): { readonly next: Head; readonly doomed: readonly number[] } {
   const { life, marks } = head;

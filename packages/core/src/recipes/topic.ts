@@ -3,16 +3,16 @@ import { decode } from "../bytes.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
 import { encodeJson, type Json } from "../json.ts";
 import type { CallOptions } from "../ports/kv.ts";
-import { type Message, parseCursor, type TopicEvent } from "./message.ts";
+import { parseCursor, type TopicEvent, type TopicMessage } from "./message.ts";
 import { Outbox } from "./outbox.ts";
 import { type Beginning, Reading } from "./reading.ts";
 import { Subscription } from "./subscription.ts";
-import { headOf, type Keep, TopicKeys } from "./topic-head.ts";
+import { headOf, type TopicKeep, TopicKeys } from "./topic-head.ts";
 
 /** How a topic is kept: give all its publishers and readers the same. */
 export interface TopicOptions {
   /** How much of it is kept, for those who subscribe later or read slowly. */
-  readonly keep?: Keep | undefined;
+  readonly keep?: TopicKeep | undefined;
 }
 
 /** Where to begin. `signal` ends the subscription, whenever it aborts. */
@@ -25,7 +25,7 @@ export interface SubscribeOptions extends WaitOptions {
 }
 
 /** What to read. */
-export interface ReadOptions extends CallOptions {
+export interface TopicReadOptions extends CallOptions {
   /** "start", the default: the oldest message kept; or the cursor of a message: what comes after it. */
   readonly from?: string | undefined;
   /** At most so many messages, from 1 to 100; 32 by default. */
@@ -33,7 +33,7 @@ export interface ReadOptions extends CallOptions {
 }
 
 /** Some of a topic's messages, in order. */
-export interface Page<T extends Json = Json> {
+export interface TopicPage<T extends Json = Json> {
   /** Messages, and gaps before them. */
   readonly events: readonly TopicEvent<T>[];
   /** A read from here goes on after them. */
@@ -63,7 +63,7 @@ const outboxes = new WeakMap<Context, Map<string, Outbox>>();
 export class Topic<T extends Json = Json> {
   readonly #context: Context;
   readonly #keys: TopicKeys;
-  readonly #keep: Keep & { readonly count: number };
+  readonly #keep: TopicKeep & { readonly count: number };
 
   constructor(context: Context, name: Name, options: TopicOptions = {}) {
     checkOptions("topic", options, ["keep"]);
@@ -119,7 +119,7 @@ export class Topic<T extends Json = Json> {
   }
 
   /** A page of what is kept, in one round trip; a gap on the way is told as to subscribers. Rejects as `kv.list` does. */
-  async read(options: ReadOptions = {}): Promise<Page<T>> {
+  async read(options: TopicReadOptions = {}): Promise<TopicPage<T>> {
     checkOptions("read", options, ["from", "limit", ...callOptions]);
     const { from = "start", limit, signal, timeoutMs } = options;
     const beginning = beginningOf("from of read", from, '"start" or ');
@@ -128,7 +128,7 @@ export class Topic<T extends Json = Json> {
   }
 
   /** The newest message; undefined when none is kept. Two round trips. Rejects as `kv.get` does. */
-  async latest(options: CallOptions = {}): Promise<Message<T> | undefined> {
+  async latest(options: CallOptions = {}): Promise<TopicMessage<T> | undefined> {
     checkOptions("latest", options, callOptions);
     const { kv } = this.#context.backend;
     const { head } = await headOf(this.#keys, kv, await kv.get(this.#keys.head, options), options);
@@ -137,7 +137,7 @@ export class Topic<T extends Json = Json> {
     return page.events.findLast(({ message }) => message)?.message;
   }
 
-  async #read(beginning: Beginning, limit: number | undefined, options: CallOptions): Promise<Page<T>> {
+  async #read(beginning: Beginning, limit: number | undefined, options: CallOptions): Promise<TopicPage<T>> {
     const reading = new Reading<T>(this.#context, this.#keys, beginning, this.#keep.ageMs);
     const { events, more } = await reading.look(limit, options);
     return { events, cursor: reading.cursor, more };
