@@ -108,8 +108,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     breaks: "the loss of the key leaves the callers who queue where they are",
-    file: cohort,
-    find: "    this.cohort.lost(this.grant);",
+    file: "packages/core/src/local-hold.ts",
+    find: "    this.grant.giver.lost(this.grant);",
     replace: "",
     killedBy: "a mutex, among callers of one process never hands on what was lost",
   },

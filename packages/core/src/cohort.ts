@@ -2,11 +2,11 @@ import { wrongType } from "./arguments.ts";
 import { encode } from "./bytes.ts";
 import type { Context, WaitOptions } from "./context.ts";
 import { CoordinationError } from "./errors.ts";
-import { type Guarded, Hold } from "./hold.ts";
+import type { Hold } from "./hold.ts";
 import { Line } from "./line.ts";
+import { type Grant, LocalHold } from "./local-hold.ts";
 import { leave, type Place } from "./place.ts";
-import { elapsedMs, type Instant, instant } from "./ports/clock.ts";
-import type { Txn } from "./ports/kv.ts";
+import { elapsedMs, instant } from "./ports/clock.ts";
 import { onAbort } from "./signals.ts";
 
 /** How long the callers of one process may pass a lock among themselves before other processes get their turn. */
@@ -19,6 +19,7 @@ export interface LocalLimits {
 
 /** A caller's wish for the lock. */
 interface Wish {
+  /** Has not aborted yet. */
   readonly signal: AbortSignal | undefined;
   /** What also ends the hold. */
   readonly until?: AbortSignal | undefined;
@@ -29,18 +30,6 @@ interface Wish {
 interface Waiter extends Wish {
   grant(hold: Hold): void;
   refuse(reason: unknown): void;
-}
-
-/** The lock as one caller has it, by however many holds. */
-interface Grant {
-  readonly place: Place;
-  /** When the process was given the key. */
-  readonly since: Instant;
-  /** How often the key was handed over before. */
-  readonly handovers: number;
-  readonly holds: Set<LocalHold>;
-  /** The store may yet be asked whether it is still held. */
-  guarded: boolean;
 }
 
 const cohorts = new WeakMap<Context, Map<string, Cohort>>();
@@ -91,7 +80,6 @@ export class Cohort {
   /** Waits for the lock in the order of calls. Rejects with `signal.reason` at once, and as `Line.take`. */
   acquire(wish: Wish): Promise<Hold> {
     return new Promise<Hold>((resolve, reject) => {
-      wish.signal?.throwIfAborted();
       this.#noticeLoss();
       const leaveQueue = () => {
         this.#waiting.delete(waiter);
@@ -135,14 +123,14 @@ export class Cohort {
 
   /** One more hold of what is held already. */
   static reenter(context: Context, prefix: string, held: unknown, until?: AbortSignal): Hold {
-    const ours = held instanceof LocalHold && held.cohort.#context === context && held.cohort.#prefix === prefix;
-    if (!ours) throw wrongType("reenter", held, "a hold of this mutex");
+    const giver = held instanceof LocalHold ? held.grant.giver : undefined;
+    const ours = giver instanceof Cohort && giver.#context === context && giver.#prefix === prefix;
+    if (!(held instanceof LocalHold && ours)) throw wrongType("reenter", held, "a hold of this mutex");
     if (!held.isHeld())
       throw new CoordinationError("NOT_HELD", `reenter needs a hold, and ${held.key} is held no more`);
-    return held.cohort.#hold(held.grant, until);
+    return giver.#hold(held.grant, until);
   }
 
-  /** Has a hold released; with the last of its grant's, so is the lock. */
   async released(grant: Grant, hold: LocalHold): Promise<void> {
     grant.holds.delete(hold);
     if (grant.holds.size > 0) return this.lost(grant);
@@ -157,7 +145,6 @@ export class Cohort {
     }
   }
 
-  /** Knows of a hold that was lost; with the last of its grant's, so is the lock. */
   lost(grant: Grant): void {
     if (this.#grant !== grant || [...grant.holds].some((hold) => hold.isHeld())) return;
     this.#grant = undefined;
@@ -219,7 +206,8 @@ export class Cohort {
   }
 
   #granted(place: Place): Grant {
-    return { place, since: instant(this.#context.backend.clock), handovers: 0, holds: new Set(), guarded: false };
+    const since = instant(this.#context.backend.clock);
+    return { giver: this, place, since, handovers: 0, holds: new Set(), guarded: false };
   }
 
   #mayHandOver({ handovers, since, guarded }: Grant, { limits }: Waiter): boolean {
@@ -238,7 +226,7 @@ export class Cohort {
   }
 
   #hold(grant: Grant, until?: AbortSignal): LocalHold {
-    const hold = new LocalHold(this.#context, this, grant, until);
+    const hold = new LocalHold(this.#context.backend, grant, until);
     grant.holds.add(hold);
     this.#grant = grant;
     return hold;
@@ -246,31 +234,5 @@ export class Cohort {
 
   #refuseAll(reason: unknown): void {
     for (const waiter of [...this.#waiting]) waiter.refuse(reason);
-  }
-}
-
-/** A hold that is handed to the next caller of this process when it is released. */
-class LocalHold extends Hold {
-  readonly cohort: Cohort;
-  readonly grant: Grant;
-
-  constructor({ backend }: Context, cohort: Cohort, grant: Grant, until: AbortSignal | undefined) {
-    super(backend, grant.place, until, grant.handovers);
-    this.cohort = cohort;
-    this.grant = grant;
-  }
-
-  override guard<const T extends Txn>(txn: T): Guarded<T> {
-    this.grant.guarded = true;
-    return super.guard(txn);
-  }
-
-  protected override giveBack(): Promise<void> {
-    return this.cohort.released(this.grant, this);
-  }
-
-  protected override lose(reason: unknown): void {
-    super.lose(reason);
-    this.cohort.lost(this.grant);
   }
 }

@@ -59,7 +59,8 @@ export class Hold implements AsyncDisposable {
 
   /**
    * The transaction, with a condition more: it is applied only if this is still held when the store applies it, whatever
-   * the clocks say. Commit it with the same conclave's `kv`; `succeeded` is then false when the hold is gone.
+   * the clocks say. Commit it with the same conclave's `kv`; `succeeded` is then false when the hold is gone. What is
+   * guarded after `release` is never applied.
    */
   guard<const T extends Txn>(txn: T): Guarded<T> {
     const { keys, created } = this.place;
@@ -69,9 +70,9 @@ export class Hold implements AsyncDisposable {
   }
 
   /**
-   * Gives it up, in one round trip. Never rejects for a store that is away, and waits for one a few seconds at most: the
-   * key is then deleted as soon as the store is back, and goes with the session at the latest. Releasing twice, or after
-   * a loss, is fine.
+   * Gives it up, in one round trip; at once, where another caller of this process waits for it. Never rejects for a store
+   * that is away, and waits for one a few seconds at most: the key is then deleted as soon as the store is back, and goes
+   * with the session at the latest. Releasing twice, or after a loss, is fine.
    */
   release(): Promise<void> {
     this.#releasing ??= this.#release(this.isHeld());
