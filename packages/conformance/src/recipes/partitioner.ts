@@ -21,6 +21,9 @@ import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-ji
 /** So many that of two members each has some: that one has none happens once in 2^24 times. */
 const names = numbered(24);
 
+/** What the pauses between attempts may add up to when everything fails often; they do not shrink with a store's times. */
+const backoffsMs = 5_000;
+
 /** A member that works on its partitions, and stops when told to. */
 class Worker implements AsyncDisposable {
   readonly #backend: Backend;
@@ -211,7 +214,7 @@ export function partitioner(suite: Suite): void {
       if (running.has(partition.name)) overlaps += 1;
       running.set(partition.name, partition);
       await new Promise<void>((resolve) => partition.signal.addEventListener("abort", () => resolve(), { once: true }));
-      await sleep(backend.clock, scene.timing.ttlMs / 20);
+      await sleep(backend.clock, 4 * settleMs);
       running.delete(partition.name);
     };
     const runs: Promise<unknown>[] = [];
@@ -278,7 +281,7 @@ export function partitioner(suite: Suite): void {
           await sleep(backend.clock, scene.timing.ttlMs / 10);
         }
         await workers[0]?.end();
-        await eventually(backend.clock, 8 * scene.patienceMs, () => coveredBy(workers.slice(1)));
+        await eventually(backend.clock, 12 * scene.patienceMs + backoffsMs, () => coveredBy(workers.slice(1)));
         watchman.on = false;
         await watching;
         for (const worker of workers) await worker.end();
