@@ -263,7 +263,7 @@ export class Conclave implements AsyncDisposable {
   /**
    * Runs a function whose reads and writes of this conclave's keys, by its argument, take effect as one step, or not at all:
    * strictly serializable, what it lists included. No call of it ever sees keys as they never were together. It is called
-   * again when what it read has changed, so it must do nothing else that matters; and its keys must be of no lease.
+   * again when what it read has changed, so it must do nothing else that matters. What it puts is on no lease.
    *
    * A round trip for each read, those asked for at once shared, and one to commit writes. Gives what the function gave; or
    * rejects with what it threw, and then nothing is written. Nor is it with `UNAVAILABLE` (the store did not answer, or what

@@ -85,7 +85,7 @@ export function atomicValue(suite: Suite): void {
       expect([...(now?.value ?? [])].sort(), `seed ${seed}`).toEqual(words.flat().sort());
       await closeAll(processes);
     }
-    astray.expectStrays();
+    astray.expectTrouble();
   });
 
   suite.it("keeps what it said, of processes that lose their sessions or give up", async (backend, scene) => {
@@ -113,7 +113,7 @@ export function atomicValue(suite: Suite): void {
         expect(fate === "unknown" ? Math.min(times, 1) : fate === "made" ? 1 : 0, `${word}, ${fate}`).toBe(times);
       }
     }
-    astray.expectStrays();
+    astray.expectTrouble();
   });
 
   suite.it("is set by exactly one of many who compare it with the same", async (_backend, scene) => {

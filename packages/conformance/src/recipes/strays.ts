@@ -33,7 +33,7 @@ export class Strays implements Interceptor {
   }
 
   async call<T>({ kind, mutates }: Call, send: () => Promise<T>): Promise<T> {
-    if (kind !== "commit" || !mutates || this.#random() >= 0.2) return send();
+    if (kind !== "commit" || !mutates || this.#random() >= 0.3) return send();
     const delayMs = this.#random() * this.#longestMs;
     const stray = sleep(this.#clock, delayMs).then(send);
     stray.then(

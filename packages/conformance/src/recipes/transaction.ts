@@ -241,7 +241,7 @@ export function transactions(suite: Suite): void {
         const now = Object.entries(await texts(kv, "account/")).map(([account, text]) => [account, Number(text)]);
         expect(now, `seed ${seed}`).toEqual([...wanted]);
       }
-      astray.expectStrays();
+      astray.expectTrouble();
     },
   );
 
