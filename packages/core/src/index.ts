@@ -29,7 +29,7 @@ export type { Picked, Strategy } from "./recipes/pick.ts";
 export type { EnqueueOptions, NewItem, Queue, QueueCounts, QueueOptions } from "./recipes/queue.ts";
 export type { ItemOptions } from "./recipes/queue-item.ts";
 export type { Registration } from "./recipes/registration.ts";
-export type { Mode, RwContender, RwLock, WriteHold } from "./recipes/rw-lock.ts";
+export type { LockMode, RwContender, RwLock, WriteHold } from "./recipes/rw-lock.ts";
 export type { Seat, SeatState } from "./recipes/seat.ts";
 export type {
   Permit,

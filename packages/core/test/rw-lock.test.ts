@@ -1,4 +1,4 @@
-import { type Conclave, connect, type Hold, type Mode, type WriteHold } from "@conclave/core";
+import { type Conclave, connect, type Hold, type LockMode, type WriteHold } from "@conclave/core";
 import type { Txn } from "@conclave/core/backend";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -162,7 +162,7 @@ const steps = fc.array(
 
 /** One in the line of the model, which grants at once what is to be granted. */
 interface Placed {
-  mode: Mode;
+  mode: LockMode;
   granted: boolean;
 }
 

@@ -2,7 +2,7 @@ import { getEventListeners } from "node:events";
 import { sleep } from "@conclave/core/backend";
 import { describe, expect, test } from "vitest";
 import { waitUntil } from "../src/wait.ts";
-import { deferred, failure, outcome, put, world } from "./kit.ts";
+import { deferred, failure, outcome, put, remove, world } from "./kit.ts";
 
 const recheckMs = 10_000;
 const { signal } = new AbortController();
@@ -44,6 +44,27 @@ describe("a wait", () => {
     expect(backend.count("get")).toBe(2);
     await put(other, "done");
     await put(other, "a");
+    await clock.advance(0);
+    expect(wait.value).toBe("found");
+  });
+
+  test("of a prefix of which only some keys matter looks again for these, and for a gap", async () => {
+    const { clock, client, backend, other } = await waiting();
+    const look = async () => (await backend.kv.get("done")) && "found";
+    const ranges = [{ prefix: "b/", only: new Set(["b/1"]) }];
+    const wait = outcome(waitUntil(backend, ranges, look, { signal, recheckMs }));
+    await clock.advance(0);
+    await put(other, "b/2");
+    await remove(other, "b/2");
+    await clock.advance(0);
+    expect(backend.count("get")).toBe(1);
+    await put(other, "b/1");
+    await clock.advance(0);
+    expect(backend.count("get")).toBe(2);
+    client.disconnect();
+    for (let change = 0; change < 5_000; change++) await put(other, "b/2");
+    await put(other, "done");
+    client.reconnect();
     await clock.advance(0);
     expect(wait.value).toBe("found");
   });

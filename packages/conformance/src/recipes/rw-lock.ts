@@ -1,4 +1,4 @@
-import type { Hold, Mode } from "@conclave/core";
+import type { Hold, LockMode } from "@conclave/core";
 import { type Backend, seededRandom, sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Scene, Suite } from "../context.ts";
@@ -34,7 +34,7 @@ async function line({ kv }: Backend): Promise<string[]> {
 }
 
 /** Takes the next place in the line of the lock "a"; resolves once it is taken. */
-async function join(bystander: Backend, scene: Scene, { conclave }: Process, mode: Mode): Promise<Waiter> {
+async function join(bystander: Backend, scene: Scene, { conclave }: Process, mode: LockMode): Promise<Waiter> {
   const before = new Set(await line(bystander));
   const controller = new AbortController();
   const granted: Promise<Hold> = conclave.rwLock("a")[mode]({ signal: controller.signal });
@@ -49,11 +49,11 @@ async function join(bystander: Backend, scene: Scene, { conclave }: Process, mod
 
 /** Who is let in together. */
 class ReadingRoom {
-  readonly #holds: { readonly hold: Hold; readonly mode: () => Mode }[] = [];
+  readonly #holds: { readonly hold: Hold; readonly mode: () => LockMode }[] = [];
   /** The most readers that were there together. */
   most = 0;
 
-  enter(hold: Hold, mode: () => Mode): void {
+  enter(hold: Hold, mode: () => LockMode): void {
     const others = this.#holds.filter((one) => one.hold.isHeld());
     this.#holds.push({ hold, mode });
     if (mode() === "write")
@@ -436,7 +436,7 @@ export function rwLockUnderJitter(suite: Suite): void {
     const trouble = new Trouble(scene, { faults: 0, gaps: 0.1 });
     for (const seed of seeds(scene)) {
       const room = new ReadingRoom();
-      const turn = async (process: Process, mode: Mode) => {
+      const turn = async (process: Process, mode: LockMode) => {
         const hold = await process.conclave.rwLock("a")[mode]();
         room.enter(hold, () => mode);
         await hold.release();

@@ -10,18 +10,18 @@ import { tokenOf } from "../token.ts";
 import type { Contender } from "./mutex.ts";
 
 /** What a read-write lock is held for: by any number to read, or by one alone to write. */
-export type Mode = "read" | "write";
+export type LockMode = "read" | "write";
 
 /** Someone who holds a read-write lock or waits for it. */
 export interface RwContender extends Contender {
   /** What for; a writer that downgraded reads. */
-  readonly mode: Mode;
+  readonly mode: LockMode;
 }
 
 /** The lock to write, held by one alone; with `signal`, `isHeld`, `token` and `guard` as any hold. */
 export class WriteHold extends Hold {
   readonly #downgraded: Uint8Array;
-  #mode: Mode = "write";
+  #mode: LockMode = "write";
 
   /** For `RwLock`. */
   constructor(context: Context, place: Place, until?: AbortSignal) {
@@ -30,7 +30,7 @@ export class WriteHold extends Hold {
   }
 
   /** What it is held for: "read" from the moment `downgrade` is called, since from then on others may be reading. */
-  get mode(): Mode {
+  get mode(): LockMode {
     return this.#mode;
   }
 
@@ -160,17 +160,17 @@ export class RwLock {
     return new WriteHold(this.#context, await this.#writers.take(this.#value("write"), options), until);
   }
 
-  #value(mode: Mode): Uint8Array {
+  #value(mode: LockMode): Uint8Array {
     return textOf(mode, this.#context.owner);
   }
 }
 
 /** What a key says: what for, and whose it is. */
-function textOf(mode: Mode, owner: string): Uint8Array {
+function textOf(mode: LockMode, owner: string): Uint8Array {
   return encode(`${mode} ${owner}`);
 }
 
 /** What a writer's key is held for; what does not say so, another program's for one, is there to write. */
-function modeOf({ value }: Entry): Mode {
+function modeOf({ value }: Entry): LockMode {
   return decode(value).startsWith("read ") ? "read" : "write";
 }
