@@ -8,7 +8,7 @@
  * - `NOT_HELD` a hold, leadership or registration was used after it ended.
  * - `CLOSED` the backend, the session or the conclave was closed.
  * - `LIMIT` the store refused for want of room: a full disk, too many requests, a message too large.
- * - `CORRUPT` a value that cannot be what was written there. No recipe gives it yet.
+ * - `CORRUPT` a value that cannot be what was written there: somebody else wrote it.
  * - `UNSUPPORTED` the server is too old for what was asked.
  * - `DENIED` wrong credentials, an untrusted certificate, or no permission.
  */
