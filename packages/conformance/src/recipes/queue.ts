@@ -232,6 +232,8 @@ export function queue(suite: Suite): void {
         await job.nack({ reason: `failed ${deliveries}` });
         await quiet(backend, scene);
       }
+      // By the last nack itself, before any consumer looks.
+      expect(await queue.counts()).toEqual({ waiting: 1, claimed: 0, dead: 1 });
       expect(await drain(queue)).toEqual(["good"]);
       const [letter, ...others] = await queue.deadLetters();
       expect(others).toEqual([]);
