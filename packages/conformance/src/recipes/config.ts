@@ -260,6 +260,8 @@ export function configWrites(suite: Suite): void {
     await other.set({ limits: { max: 7 } });
     const unchanged = { limits: revisions.limits };
     expect(await one.set({ note: "n" }, { ifUnchanged: unchanged })).toMatchObject({ changed: ["limits"] });
+    const { revisions: newest } = await one.read();
+    expect(await one.set({ note: "m" }, { ifUnchanged: newest })).toMatchObject({ succeeded: true });
     await remove(backend.kv, "config/a/values/limits");
     expect(await one.set({ note: "n" }, { ifUnchanged: unchanged })).toMatchObject({ changed: ["limits"] });
     expect(await one.set({ note: "n" }, { ifUnchanged: { limits: undefined } })).toMatchObject({ succeeded: true });
