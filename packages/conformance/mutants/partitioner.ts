@@ -1,6 +1,7 @@
 import type { Mutant } from "./mutant.ts";
 
 const share = "packages/core/src/recipes/share.ts";
+const partition = "packages/core/src/recipes/partition.ts";
 const partitioner = "packages/core/src/recipes/partitioner.ts";
 
 export const mutants: readonly Mutant[] = [
@@ -9,7 +10,7 @@ export const mutants: readonly Mutant[] = [
     file: share,
     find: "...keys.map((key) => ({ key, exists: false }))",
     replace: "",
-    killedBy: "a partitioner",
+    killedBy: "a partitioner claims nothing that another has",
   },
   {
     breaks: "a partition is given back before its user has stopped",
@@ -34,7 +35,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     breaks: "partitions move to other members than they need to",
-    file: share,
+    file: partition,
     find: "return highest(names, (name) =>",
     replace: "const all = [...names]; return all[hash(key) % all.length]; return highest(names, (name) =>",
     killedBy: "a partitioner gives one member everything, and moves only",

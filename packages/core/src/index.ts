@@ -23,6 +23,7 @@ export type { JoinOptions, Member, MemberCallbacks, Members, Membership, Roster 
 export type { TopicEvent, TopicGap, TopicMessage } from "./recipes/message.ts";
 export type { MultiHold, MultiMutex } from "./recipes/multi-mutex.ts";
 export type { AcquireOptions, Contender, Mutex, MutexOptions } from "./recipes/mutex.ts";
+export type { Assignment, Partition } from "./recipes/partition.ts";
 export type { Partitioner, PartitionerOptions } from "./recipes/partitioner.ts";
 export type { Passage } from "./recipes/passage.ts";
 export type { Picked, Strategy } from "./recipes/pick.ts";
@@ -56,7 +57,6 @@ export type {
 } from "./recipes/setting.ts";
 export type { SettingsChanged, SettingsWritten, SettingVersion } from "./recipes/setting-versions.ts";
 export type { Settings } from "./recipes/settings.ts";
-export type { Assignment, Partition } from "./recipes/share.ts";
 export {
   type InputOf,
   InvalidSettingError,

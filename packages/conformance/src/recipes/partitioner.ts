@@ -1,5 +1,5 @@
 import type { Assignment, Partition } from "@conclave/core";
-import { abortable, type Backend, isCoordinationError, sleep } from "@conclave/core/backend";
+import { abortable, type Backend, isCoordinationError, sleep, type WatchBatch } from "@conclave/core/backend";
 import { expect } from "vitest";
 import { eventually, type Scene, type Suite } from "../context.ts";
 import { numbered, remove, texts } from "../entries.ts";
@@ -18,8 +18,8 @@ import {
 import { cost, startCounted } from "./round-trips.ts";
 import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
 
-/** So many that of two members each has some: that one has none happens once in 2^24 times. */
-const names = numbered(24);
+/** So many that each of three members has some, but for once in sixty thousand times; and one commit claims them. */
+const names = numbered(30);
 
 /** What the pauses between attempts may add up to when everything fails often; they do not shrink with a store's times. */
 const backoffsMs = 5_000;
@@ -36,14 +36,16 @@ class Worker implements AsyncDisposable {
   /** What it has to end before it asks for the next assignment. */
   stopping: () => Promise<unknown> = async () => {};
 
-  constructor({ backend, conclave }: Process, scene: Scene, partitions: readonly string[] = names) {
+  constructor({ backend, conclave }: Process, scene: Scene) {
     this.#backend = backend;
     this.#scene = scene;
     const { signal } = this.#stop;
     const settleMs = scene.timing.ttlMs / 20;
     this.#reading = (async () => {
       await insist(async () => {
-        for await (const assignment of conclave.partitioner("p", { partitions, settleMs }).assigned({ signal })) {
+        for await (const assignment of conclave
+          .partitioner("p", { partitions: names, settleMs })
+          .assigned({ signal })) {
           this.told.push(assignment);
           await abortable(this.stopping(), signal);
         }
@@ -146,6 +148,19 @@ export function partitioner(suite: Suite): void {
     expect(new Set(await guardedWrites())).toEqual(new Set([false]));
   });
 
+  suite.it("claims nothing that another has, though it does not see that", async (backend, scene) => {
+    const [seeing, blind] = [await start(scene), await start(scene, {}, blindToOwners)];
+    const first = new Worker(seeing, scene);
+    await covered(backend, scene, first);
+    first.stopping = () => new Promise<void>(() => {});
+    const second = new Worker(blind, scene);
+    await scene.eventually(backend, () => expect(first.owned.length).toBeLessThan(names.length));
+    for (let looks = 0; looks < 5; looks++) await quiet(backend, scene);
+    expect(second.owned).toEqual([]);
+    await first.end();
+    await covered(backend, scene, second);
+  });
+
   suite.it(
     "gives what it had to the others when a member leaves, and leaves no key when all have",
     async (backend, scene) => {
@@ -206,29 +221,25 @@ export function partitioner(suite: Suite): void {
 
   suite.it("runs work for each partition, and lets it end before another member's begins", async (backend, scene) => {
     const processes = await startMany(scene, 3);
-    const running = new Map<string, Partition>();
+    const running = new Map<string, { readonly by: number; readonly partition: Partition }>();
     let overlaps = 0;
     const stop = new AbortController();
     const settleMs = scene.timing.ttlMs / 20;
-    const work = async (partition: Partition) => {
+    const work = async (partition: Partition, by: number) => {
       if (running.has(partition.name)) overlaps += 1;
-      running.set(partition.name, partition);
+      running.set(partition.name, { by, partition });
       await new Promise<void>((resolve) => partition.signal.addEventListener("abort", () => resolve(), { once: true }));
       await sleep(backend.clock, 4 * settleMs);
       running.delete(partition.name);
     };
     const runs: Promise<unknown>[] = [];
-    for (const { conclave } of processes) {
-      runs.push(
-        rejection(conclave.partitioner("p", { partitions: names, settleMs }).run(work, { signal: stop.signal })),
-      );
+    for (const [by, { conclave }] of processes.entries()) {
+      const shares = conclave.partitioner("p", { partitions: names, settleMs });
+      runs.push(rejection(shares.run((partition) => work(partition, by), { signal: stop.signal })));
       await scene.eventually(backend, () => {
-        expect(
-          [...running.values()]
-            .filter((one) => one.isHeld())
-            .map(({ name }) => name)
-            .sort(),
-        ).toEqual(names);
+        const held = [...running.values()].filter(({ partition }) => partition.isHeld());
+        expect(held.map(({ partition }) => partition.name).sort()).toEqual(names);
+        expect(new Set(held.map(({ by }) => by)).size, "all of them work").toBe(by + 1);
       });
     }
     expect(overlaps).toBe(0);
@@ -245,7 +256,7 @@ export function partitioner(suite: Suite): void {
       const process = await startCounted(scene);
       const { backend, counted } = process;
       const [taking, worker] = await cost(counted, async () => {
-        const one = new Worker(process, scene, numbered(30));
+        const one = new Worker(process, scene);
         await one.comesTo((owned) => expect(owned).toHaveLength(30));
         return one;
       });
@@ -292,4 +303,23 @@ export function partitioner(suite: Suite): void {
       trouble.expectAtLeast(1, ...everyFault);
     },
   );
+}
+
+/** A store that does not show who owns what. */
+function blindToOwners(inner: Backend): Backend {
+  const visible = ({ key }: { readonly key: string }) => !key.includes("/owner/");
+  const list: Backend["kv"]["list"] = async (prefix, options) => {
+    const listing = await inner.kv.list(prefix, options);
+    return { ...listing, entries: listing.entries.filter(visible) };
+  };
+  const watch: Backend["watches"]["watch"] = async (range, options) => {
+    const watch = await inner.watches.watch(range, options);
+    async function* batches(): AsyncGenerator<WatchBatch, void, undefined> {
+      for await (const batch of watch)
+        yield "gap" in batch ? batch : { ...batch, changes: batch.changes.filter(visible) };
+    }
+    return { [Symbol.asyncIterator]: batches, [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose]() };
+  };
+  const { get, commit } = inner.kv;
+  return { ...inner, kv: { get: get.bind(inner.kv), commit: commit.bind(inner.kv), list }, watches: { watch } };
 }

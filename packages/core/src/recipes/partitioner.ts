@@ -3,7 +3,8 @@ import { byteLength } from "../bytes.ts";
 import { type Context, type Name, roomyPrefixOf, segment, type WaitOptions } from "../context.ts";
 import { inWords } from "../errors.ts";
 import { linkSignals, onAbort } from "../signals.ts";
-import { type Assignment, type Partition, Share, type ShareOf } from "./share.ts";
+import type { Assignment, Partition } from "./partition.ts";
+import { Share, type ShareOf } from "./share.ts";
 
 /** What to share out. All members of a partitioner give the same partitions. */
 export interface PartitionerOptions {

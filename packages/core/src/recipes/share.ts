@@ -2,45 +2,13 @@ import { backoffMs } from "../backoff.ts";
 import { Bell } from "../bell.ts";
 import { type Context, segment, unsegment } from "../context.ts";
 import { CoordinationError } from "../errors.ts";
-import { hash } from "../hash.ts";
-import { highest } from "../highest.ts";
-import { Hold } from "../hold.ts";
 import { decodeJson, encodeJson, type Json } from "../json.ts";
 import { KeptKey, type Standing } from "../kept-key.ts";
-import type { Entry, Revision } from "../ports/kv.ts";
+import type { Entry } from "../ports/kv.ts";
 import { Replica } from "../replica.ts";
 import { isForNow, persistently, settle } from "../settle.ts";
 import { abortable, linkSignals, onAbort, sleep } from "../signals.ts";
-
-/**
- * A partition that this member owns: with `token`, `guard`, `isHeld` and `signal` as any hold. The signal aborts when the
- * lease is lost, and when the partition is to go to another member; then stop, and do not write any more.
- */
-export class Partition extends Hold {
-  /** Which one. */
-  readonly name: string;
-  readonly #released: () => void;
-
-  /** `released` is told when it was given back. */
-  constructor(name: string, released: () => void, ...hold: ConstructorParameters<typeof Hold>) {
-    super(...hold);
-    this.name = name;
-    this.#released = released;
-  }
-
-  protected override async giveBack(wasHeld: boolean): Promise<void> {
-    await super.giveBack(wasHeld);
-    this.#released();
-  }
-}
-
-/** The partitions of this member from now on. */
-export interface Assignment {
-  /** By name, in the order in which the partitioner names them. */
-  readonly partitions: ReadonlyMap<string, Partition>;
-  /** The revision of the members that it follows from, or a later one. */
-  readonly revision: Revision;
-}
+import { type Assignment, Partition, rendezvous } from "./partition.ts";
 
 /** Whose share of what. */
 export interface ShareOf {
@@ -58,11 +26,6 @@ interface Owned {
 
 /** Each takes two operations of a transaction. */
 const claimsPerCommit = 30;
-
-/** The name that has the highest hash together with a key: each of the names has an equal share of all keys. */
-export function rendezvous(key: string, names: Iterable<string>): string | undefined {
-  return highest(names, (name) => hash(`${name}\0${key}`));
-}
 
 /**
  * One member's part in a partitioner (see `partitioner.ts`, whose steps these are): a kept key that says that it is a
