@@ -181,6 +181,23 @@ test("a leave on an aborted signal leaves all the same, and rejects with the rea
   await passage.leave();
 });
 
+test("the end of the block that has a stay leaves, and tells of a broken generation once", async () => {
+  const { clock, backend, other, conclave } = await connected();
+  backend.fault = (_, proceed) => proceed();
+  let passage: Passage | undefined;
+  const brokenInside = async (leaves: boolean) => {
+    await using stay = await conclave.doubleBarrier("a", { count: 1 }).enter();
+    passage = stay;
+    await clock.advance(10);
+    await remove(other, (await keys(other, "doublebarrier/a/line/"))[0] as string);
+    if (leaves) await stay.leave().catch(() => {});
+  };
+  await expect(brokenInside(false)).rejects.toMatchObject({ code: "BROKEN" });
+  expect(passage?.isHeld()).toBe(false);
+  await brokenInside(true);
+  expect(await keys(other)).toEqual([round]);
+});
+
 test("a round that somebody deletes breaks the generation that is inside", async () => {
   const { clock, other, conclave } = await connected();
   await conclave.doubleBarrier("a", { count: 1 }).run(() => {});

@@ -500,8 +500,7 @@ export function doubleBarrier(suite: Suite): void {
     await inLine(backend, scene, 1);
     const second = await startCounted(scene);
     const entering = barrierOf(second, 3, "shrink").enter();
-    await quiet(backend, scene);
-    expect(second.counted.snapshot()).toEqual({ commit: 2, watch: 3 });
+    await scene.eventually(backend, () => expect(second.counted.snapshot()).toEqual({ commit: 2, watch: 3 }));
     const third = await startCounted(scene);
     const completing = barrierOf(third, 3, "shrink");
     const [completed, last] = await cost(third.counted, () => completing.enter());
@@ -520,13 +519,14 @@ export function doubleBarrier(suite: Suite): void {
     for (let index = 0; index < 6; index++) {
       const process = await startCounted(scene);
       entering.push(barrierOf(process, 8, "shrink").enter());
-      await inLine(backend, scene, index + 1);
+      await scene.eventually(backend, () => expect(process.counted.snapshot()).toMatchObject({ commit: 2 }));
       await quiet(backend, scene);
       processes.push(process);
     }
     for (const { counted } of processes) counted.reset();
     entering.push(barrierOf(await start(scene), 8, "shrink").enter());
     await inLine(backend, scene, 7);
+    await scene.eventually(backend, () => expect(processes[0]?.counted.snapshot()).toEqual({ commit: 1 }));
     await quiet(backend, scene);
     expect(processes.map(({ counted }) => counted.snapshot())).toEqual([{ commit: 1 }, ...Array(5).fill({})]);
     for (const { counted } of processes) counted.reset();

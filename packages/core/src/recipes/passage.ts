@@ -65,8 +65,9 @@ export class Passage implements AsyncDisposable {
     return abortable(this.#leaving, options.signal);
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.leave();
+  /** Leaves, unless that was asked for before: whoever asked was told what became of it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#leaving) await this.leave();
   }
 
   async #leave(): Promise<void> {
