@@ -70,6 +70,27 @@ describe("an atomic value", () => {
     expect(counted(all)).toEqual(["commit", "commit"]);
   });
 
+  test("is updated after a pause when others are faster again and again, unless its signal ends that", async () => {
+    const all = await start();
+    const value = all.conclave.atomic<number>("a");
+    await value.set(0);
+    let conflicts = 0;
+    all.backend.fault = async (call, proceed) => {
+      if (puts(call) && ++conflicts < 7) await all.rival.atomic("a").set(conflicts);
+      return proceed();
+    };
+    const before = all.clock.monotonicMs();
+    expect((await value.update((n = 0) => n + 10)).value).toBe(16);
+    expect(all.clock.monotonicMs()).toBeGreaterThan(before);
+    conflicts = -1e9;
+    const controller = new AbortController();
+    const losing = outcome(value.update((n = 0) => n + 1, { signal: controller.signal }));
+    await all.clock.advance(50);
+    controller.abort(new Error("enough"));
+    await all.clock.advance(1);
+    expect(losing.error).toBe(controller.signal.reason);
+  });
+
   test("is never shown to an update as it never was", async () => {
     const all = await start();
     await all.rival.atomic("a").set(7);

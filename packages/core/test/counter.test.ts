@@ -131,6 +131,18 @@ describe("a counter", () => {
     expect(one.error).toBe(controller.signal.reason);
   });
 
+  test("who rode in vain still comes before who came later", async () => {
+    const all = await start();
+    const counter = all.conclave.counter("a");
+    const letGo = holding(all, puts);
+    const early = [counter.add(1n), counter.add(1n)];
+    await all.clock.advance(1);
+    const late = counter.add(1n);
+    await all.rival.counter("a").add(100n);
+    letGo();
+    expect(await Promise.all([...early, late])).toEqual([101n, 102n, 103n]);
+  });
+
   test("gives up a commit that everybody gave up", async () => {
     const all = await start();
     const counter = all.conclave.counter("a");

@@ -409,7 +409,7 @@ describe("a transaction", () => {
     ["a delete of a long key", (tx) => tx.delete("x".repeat(513)), /key must be at most 512 bytes/],
   ])("refuses %s", async (_, work, message) => {
     const all = await start();
-    const error = await all.conclave.transact((tx) => work(tx)).catch((error) => error);
+    const error: Any = await all.conclave.transact((tx) => work(tx)).catch((reason: unknown) => reason);
     expect(error instanceof TypeError || error instanceof RangeError).toBe(true);
     expect(error.message).toMatch(message);
     expect(await keys(all.other)).toEqual([]);
