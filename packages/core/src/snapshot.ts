@@ -1,7 +1,7 @@
 import type { CallOptions, Condition, Entry, KV, Listing, Read, Revision } from "./ports/kv.ts";
 
 /** What a look at a snapshot ends with when what was seen of it before has changed. */
-export class Outdated extends Error {
+class Outdated extends Error {
   override readonly name = "Outdated";
 }
 
