@@ -94,7 +94,7 @@ export function exclusionWaiting(suite: Suite, exclusive: Exclusive): void {
       const grant = await within(backend, scene.patienceMs, granted).catch(() => undefined);
       outcomes.add(grant !== undefined);
       // Longer and longer, however slow the store is, until it grants; then from the start again.
-      if (round % 2 === 1) delayMs = grant ? 0 : 0.1 + 1.4 * delayMs;
+      if (round % 2 === 1) delayMs = grant ? 0 : 0.1 + 2 * delayMs;
       await grant?.release();
     }
     expect(outcomes, "some were granted and some were not").toEqual(new Set([true, false]));
