@@ -1,6 +1,6 @@
 import { sleep } from "@conclave/core/backend";
 import { describe, expect, test } from "vitest";
-import { Follower } from "../src/follow.ts";
+import { Replica } from "../src/replica.ts";
 import { addresses, connected, ttlMs } from "./directory.ts";
 import { failure, outcome, puts } from "./kit.ts";
 
@@ -76,12 +76,12 @@ describe("a subscription", () => {
   test("that is disposed lets go at once, though nothing changes any more", async () => {
     const { conclave } = await connected();
     const instances = await conclave.service("a").instances();
-    const follower = Follower.prototype.views;
+    const replica = Replica.prototype.views;
     let under = 0;
-    Follower.prototype.views = async function* (until) {
+    Replica.prototype.views = async function* (until) {
       under += 1;
       try {
-        yield* follower.call(this, until);
+        yield* replica.call(this, until);
       } finally {
         under -= 1;
       }
@@ -94,7 +94,7 @@ describe("a subscription", () => {
       await new Promise(setImmediate);
       expect(under).toBe(0);
     } finally {
-      Follower.prototype.views = follower;
+      Replica.prototype.views = replica;
     }
   });
 });

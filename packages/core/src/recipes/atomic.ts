@@ -1,9 +1,9 @@
 import { callOptions, checkFunction, checkOptions, wrongType } from "../arguments.ts";
 import { Cell, type Content } from "../cell.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
-import { Follower } from "../follow.ts";
 import { decodeJson, encodeJson, type Json } from "../json.ts";
 import type { CallOptions, Revision } from "../ports/kv.ts";
+import { Replica } from "../replica.ts";
 import { linkSignals } from "../signals.ts";
 
 /** A value, and when it was written. */
@@ -104,7 +104,7 @@ export class Atomic<T extends Json> {
   async *watch(options: WaitOptions = {}): AsyncGenerator<Versioned<T> | undefined, void, undefined> {
     checkOptions("watch", options, ["signal"]);
     using linked = linkSignals(options.signal, this.#context.closed);
-    await using values = await Follower.open(this.#context.backend, this.#prefix, linked.signal);
+    await using values = await Replica.open(this.#context.backend, this.#prefix, linked.signal);
     let seen: Revision | "nothing" | undefined = "nothing";
     for await (const { entries } of values) {
       const entry = entries.get(this.#key);

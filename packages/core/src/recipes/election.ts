@@ -3,11 +3,11 @@ import { backoffMs } from "../backoff.ts";
 import { decode, encode } from "../bytes.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
 import { inWords } from "../errors.ts";
-import { Follower } from "../follow.ts";
 import { Hold } from "../hold.ts";
 import { Line } from "../line.ts";
 import type { Backend } from "../ports/backend.ts";
 import type { CallOptions, Entry } from "../ports/kv.ts";
+import { Replica } from "../replica.ts";
 import { isForNow } from "../settle.ts";
 import { linkSignals, sleep } from "../signals.ts";
 import { tokenOf } from "../token.ts";
@@ -126,7 +126,7 @@ export class Election {
   async *observe(options: WaitOptions = {}): AsyncGenerator<Leader | undefined, void, undefined> {
     checkOptions("observe", options, ["signal"]);
     using linked = linkSignals(options.signal, this.#context.closed);
-    await using candidates = await Follower.open(this.#backend, this.#prefix, linked.signal);
+    await using candidates = await Replica.open(this.#backend, this.#prefix, linked.signal);
     let seen: Entry | "nothing" | undefined = "nothing";
     for await (const { entries } of candidates) {
       const first = oldest(entries.values());

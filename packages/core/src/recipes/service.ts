@@ -2,8 +2,8 @@ import { checkFunction, checkName, checkOptions, outOfRange, wrongType } from ".
 import { byteLength } from "../bytes.ts";
 import { type Context, checkRoom, type Name, prefixOf, type WaitOptions } from "../context.ts";
 import { inWords } from "../errors.ts";
-import { Follower, type View } from "../follow.ts";
 import { tellNews } from "../news.ts";
+import { Replica, type View } from "../replica.ts";
 import { linkSignals } from "../signals.ts";
 import {
   type Advertisement,
@@ -117,9 +117,9 @@ export class Service {
       throw wrongType("recursive of instances", recursive, "a boolean");
     const linked = linkSignals(options.signal, this.#context.closed);
     try {
-      const follower = await Follower.open(this.#context.backend, this.#prefix, linked.signal);
+      const replica = await Replica.open(this.#context.backend, this.#prefix, linked.signal);
       const { name } = this;
-      return new Instances(this.#context, { follower, root: this.#root, name, recursive: recursive === true, linked });
+      return new Instances(this.#context, { replica, root: this.#root, name, recursive: recursive === true, linked });
     } catch (error) {
       linked[Symbol.dispose]();
       throw error;
@@ -137,12 +137,12 @@ export class Service {
 }
 
 /**
- * A live view of a service's instances (see `follow.ts`): by `snapshot`, by `pick`, by iteration, by callbacks. It ends
+ * A live view of a service's instances (see `replica.ts`): by `snapshot`, by `pick`, by iteration, by callbacks. It ends
  * when it is disposed, its signal aborts, the conclave closes, or the store refuses it for good.
  */
 export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
   readonly #context: Context;
-  readonly #follower: Follower;
+  readonly #replica: Replica;
   readonly #root: string;
   readonly #name: string;
   readonly #recursive: boolean;
@@ -150,11 +150,11 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
   readonly #picker: Picker;
   #latest: { readonly view: View; readonly snapshot: Snapshot } | undefined;
 
-  /** Of what the follower sees: the service named, and if `recursive` those below it. */
+  /** Of what the replica sees: the service named, and if `recursive` those below it. */
   constructor(
     context: Context,
     source: {
-      readonly follower: Follower;
+      readonly replica: Replica;
       readonly root: string;
       readonly name: string;
       readonly recursive: boolean;
@@ -162,7 +162,7 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
     },
   ) {
     this.#context = context;
-    this.#follower = source.follower;
+    this.#replica = source.replica;
     this.#root = source.root;
     this.#name = source.name;
     this.#recursive = source.recursive;
@@ -172,7 +172,7 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
 
   /** The newest snapshot; the same object until something changes. No I/O. */
   get snapshot(): Snapshot {
-    return this.#snapshotOf(this.#follower.view);
+    return this.#snapshotOf(this.#replica.view);
   }
 
   /**
@@ -224,11 +224,11 @@ export class Instances implements AsyncIterable<Snapshot>, AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#linked[Symbol.dispose]();
-    await this.#follower[Symbol.asyncDispose]();
+    await this.#replica[Symbol.asyncDispose]();
   }
 
   async *#snapshots(until?: AbortSignal): AsyncGenerator<Snapshot, void, undefined> {
-    for await (const view of this.#follower.views(until)) yield this.#snapshotOf(view);
+    for await (const view of this.#replica.views(until)) yield this.#snapshotOf(view);
   }
 
   #snapshotOf(view: View): Snapshot {

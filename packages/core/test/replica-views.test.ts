@@ -1,17 +1,17 @@
 import { type Backend, decode, type Watch, WatchFeed } from "@conclave/core/backend";
 import { describe, expect, test } from "vitest";
-import { Follower, type View } from "../src/follow.ts";
+import { Replica, type View } from "../src/replica.ts";
 import { deferred, failure, keys, outcome, put, remove, type World, world } from "./kit.ts";
 
 const texts = ({ entries }: View) =>
   Object.fromEntries([...entries.values()].map(({ key, value }) => [key.slice(2), decode(value)]));
 
-/** Reads a follower into a list of what it showed. */
-function read(follower: AsyncIterable<View>) {
+/** Reads a replica into a list of what it showed. */
+function read(replica: AsyncIterable<View>) {
   const views: View[] = [];
   const end = outcome(
     (async () => {
-      for await (const view of follower) views.push(view);
+      for await (const view of replica) views.push(view);
     })(),
   );
   return { views, end };
@@ -24,14 +24,14 @@ function fed(here: World): WatchFeed {
   return feed;
 }
 
-const open = (backend: Backend, signal?: AbortSignal) => Follower.open(backend, "p/", signal);
+const open = (backend: Backend, signal?: AbortSignal) => Replica.open(backend, "p/", signal);
 
-describe("a follower", () => {
+describe("a replica", () => {
   test("shows what is there, and again whenever that changes, to any number of readers", async () => {
     const { clock, backend, other } = await world();
     await put(other, "p/a", "1");
-    const follower = await open(backend);
-    const [one, two] = [read(follower), read(follower)];
+    const replica = await open(backend);
+    const [one, two] = [read(replica), read(replica)];
     await clock.advance(0);
     await put(other, "p/b", "2");
     await clock.advance(0);
@@ -40,7 +40,7 @@ describe("a follower", () => {
     await clock.advance(0);
     const shown = [{ a: "1" }, { a: "1", b: "2" }, { b: "2" }];
     expect([one.views.map(texts), two.views.map(texts)]).toEqual([shown, shown]);
-    await follower[Symbol.asyncDispose]();
+    await replica[Symbol.asyncDispose]();
     await clock.advance(0);
     expect([one.end, two.end]).toEqual([{ settled: true }, { settled: true }]);
     expect(clock.pendingTimers).toBe(0);
@@ -54,9 +54,9 @@ describe("a follower", () => {
       if (name === "list") await put(other, "p/after-list");
       return answer;
     };
-    const follower = await open(backend);
+    const replica = await open(backend);
     await clock.advance(0);
-    expect([...follower.view.entries.keys()]).toEqual(["p/after-list", "p/before-list"]);
+    expect([...replica.view.entries.keys()]).toEqual(["p/after-list", "p/before-list"]);
   });
 
   test("skips what the watch tells of before the cut that it listed", async () => {
@@ -65,9 +65,9 @@ describe("a follower", () => {
     const old = await here.other.kv.get("p/a");
     await put(here.other, "p/a", "new");
     const feed = fed(here);
-    const follower = await open(here.backend);
-    const { views } = read(follower);
-    const { revision } = follower.view;
+    const replica = await open(here.backend);
+    const { views } = read(replica);
+    const { revision } = replica.view;
     feed.push({ revision: revision - 1n, changes: [{ key: "p/a", modified: old?.modified ?? 0n, entry: old }] });
     feed.push({ revision, changes: [{ key: "p/a", modified: revision, entry: undefined }] });
     await here.clock.advance(0);
@@ -80,8 +80,8 @@ describe("a follower", () => {
   test("lists again after a gap, for as long as the store takes to answer", async () => {
     const here = await world();
     const feed = fed(here);
-    const follower = await open(here.backend);
-    const { views } = read(follower);
+    const replica = await open(here.backend);
+    const { views } = read(replica);
     await put(here.other, "p/missed", "1");
     here.client.disconnect();
     feed.push({ gap: true });
@@ -95,8 +95,8 @@ describe("a follower", () => {
   test("does not go back when a list arrives after newer events", async () => {
     const { clock, backend, other } = await world();
     const slow = deferred<void>();
-    const follower = await open(backend);
-    const { views } = read(follower);
+    const replica = await open(backend);
+    const { views } = read(replica);
     backend.fault = async ({ name, options }, proceed) => {
       const answer = await proceed();
       if (name === "list" && !(options && "limit" in options)) await slow.promise;
@@ -113,8 +113,8 @@ describe("a follower", () => {
   test("is stale while the store is away, keeps what it knew, and then is not", async () => {
     const { clock, client, backend, other } = await world();
     await put(other, "p/a", "1");
-    const follower = await open(backend);
-    const { views } = read(follower);
+    const replica = await open(backend);
+    const { views } = read(replica);
     client.disconnect();
     await clock.advance(7_000);
     await put(other, "p/b", "2");
@@ -123,15 +123,15 @@ describe("a follower", () => {
     await clock.advance(7_000);
     expect(views.map(({ stale }) => stale).slice(0, 2)).toEqual([false, true]);
     expect(texts(views[1] as View)).toEqual({ a: "1" });
-    expect([follower.view.stale, texts(follower.view)]).toEqual([false, { a: "1", b: "2" }]);
-    await follower[Symbol.asyncDispose]();
+    expect([replica.view.stale, texts(replica.view)]).toEqual([false, { a: "1", b: "2" }]);
+    await replica[Symbol.asyncDispose]();
   });
 
   test("finds within an audit what the store never told it of", async () => {
     const here = await world();
     fed(here);
-    const follower = await open(here.backend);
-    const { views } = read(follower);
+    const replica = await open(here.backend);
+    const { views } = read(replica);
     await put(here.other, "p/dropped", "1");
     await here.clock.advance(12 * 6_250 + 1);
     expect(views.map(texts)).toEqual([{}, { dropped: "1" }]);
@@ -141,8 +141,8 @@ describe("a follower", () => {
 
   test("shows a slow reader the newest, and never anything twice", async () => {
     const { clock, backend, other } = await world();
-    const follower = await open(backend);
-    const reader = follower[Symbol.asyncIterator]();
+    const replica = await open(backend);
+    const reader = replica[Symbol.asyncIterator]();
     await reader.next();
     for (let index = 0; index < 10; index++) await put(other, `p/${index}`);
     await clock.advance(0);
@@ -157,24 +157,24 @@ describe("a follower", () => {
 
   test("gives views that later changes do not touch", async () => {
     const { clock, backend, other } = await world();
-    const follower = await open(backend);
-    const before = follower.view;
-    expect(follower.view).toBe(before);
+    const replica = await open(backend);
+    const before = replica.view;
+    expect(replica.view).toBe(before);
     await put(other, "p/a");
     await clock.advance(0);
-    expect([before.entries.size, follower.view.entries.size]).toEqual([0, 1]);
+    expect([before.entries.size, replica.view.entries.size]).toEqual([0, 1]);
   });
 
   test("ends with its signal's reason, for readers then and later, and leaves no timer", async () => {
     const { clock, backend } = await world();
     const controller = new AbortController();
-    const follower = await open(backend, controller.signal);
-    const { end } = read(follower);
+    const replica = await open(backend, controller.signal);
+    const { end } = read(replica);
     await clock.advance(100);
     controller.abort("enough");
     await clock.advance(0);
-    expect([end.error, read(follower).end]).toEqual(["enough", { settled: false }]);
-    await expect(follower[Symbol.asyncIterator]().next()).rejects.toBe("enough");
+    expect([end.error, read(replica).end]).toEqual(["enough", { settled: false }]);
+    await expect(replica[Symbol.asyncIterator]().next()).rejects.toBe("enough");
     expect(clock.pendingTimers).toBe(0);
     await expect(open(backend, controller.signal)).rejects.toBe("enough");
   });
@@ -182,13 +182,13 @@ describe("a follower", () => {
   test("ends when its watch fails for good, and when it cannot list", async () => {
     const here = await world();
     const feed = fed(here);
-    const follower = await open(here.backend);
-    const { end } = read(follower);
-    expect(follower.view.stale).toBe(false);
+    const replica = await open(here.backend);
+    const { end } = read(replica);
+    expect(replica.view.stale).toBe(false);
     feed.fail(failure("DENIED"));
     await here.clock.advance(0);
     expect(end.error).toMatchObject({ code: "DENIED" });
-    expect(follower.view.stale).toBe(true);
+    expect(replica.view.stale).toBe(true);
     here.backend.fault = async ({ name }, proceed) => {
       if (name === "list") throw failure("DENIED");
       return proceed();
@@ -200,7 +200,7 @@ describe("a follower", () => {
   test("shows in the end what is there, on a store that uses every freedom it has", async () => {
     for (let seed = 1; seed <= 10; seed++) {
       const { clock, client, backend, other } = await world({ mode: "weak", seed });
-      const follower = await open(backend);
+      const replica = await open(backend);
       const lease = await other.leases.grant({ ttlMs: 300 });
       for (let step = 0; step < 60; step++) {
         const key = `p/${Math.floor(clock.random() * 5)}`;
@@ -213,9 +213,9 @@ describe("a follower", () => {
       client.reconnect();
       await clock.advance(7_000);
       const there = (await other.kv.list("p/")).entries.map(({ key, modified }) => [key, modified]);
-      expect([...follower.view.entries.values()].map(({ key, modified }) => [key, modified]).sort()).toEqual(there);
-      expect(await keys(other, "p/")).toHaveLength(follower.view.entries.size);
-      await follower[Symbol.asyncDispose]();
+      expect([...replica.view.entries.values()].map(({ key, modified }) => [key, modified]).sort()).toEqual(there);
+      expect(await keys(other, "p/")).toHaveLength(replica.view.entries.size);
+      await replica[Symbol.asyncDispose]();
     }
   });
 });

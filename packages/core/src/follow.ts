@@ -1,1 +1,0 @@
-export { Replica as Follower, type View } from "./replica.ts";
