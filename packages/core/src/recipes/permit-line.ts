@@ -1,6 +1,6 @@
 import { outOfRange } from "../arguments.ts";
 import type { Context, WaitOptions } from "../context.ts";
-import { inPlace, lookFrom, type Place, takePlace, takePlaceIf } from "../place.ts";
+import { inPlace, leave, lookFrom, type Place, takePlace, takePlaceIf } from "../place.ts";
 import type { Condition, Entry, Get, List, Listing } from "../ports/kv.ts";
 import type { Session } from "../session.ts";
 import { patiently, persistently } from "../settle.ts";
@@ -72,8 +72,12 @@ export class PermitLine {
         reads,
         signal,
       );
-      let standing = await patiently(clock, signal, () => this.#standing(place, weight, results, signal));
-      if (!standing.granted) checkWeight(weight, standing.limit);
+      const first = async () => {
+        const standing = await this.#standing(place, weight, results, signal);
+        if (!standing.granted) checkWeight(weight, standing.limit);
+        return standing;
+      };
+      let standing = await unlessRefused(place, patiently(clock, signal, first));
       while (!standing.granted) standing = await this.#change(place, weight, standing, signal);
       return this.#granted(place, weight, standing.oldest);
     });
@@ -98,8 +102,7 @@ export class PermitLine {
         this.#oldest(),
         signal,
       );
-      const limit = await this.#agreed(taken.results[0], signal);
-      checkWeight(weight, limit);
+      const limit = await unlessRefused(taken.place, this.#agreed(taken.results[0], signal, weight));
       return { ...taken, limit };
     };
     for (;;) {
@@ -116,9 +119,10 @@ export class PermitLine {
     return [{ get: this.#limit.key }, { list: this.keys, order: "oldest", limit: this.#bound + 1 }];
   }
 
-  async #agreed(entry: Entry | undefined, signal: AbortSignal): Promise<Limit> {
+  async #agreed(entry: Entry | undefined, signal: AbortSignal, weight = 1): Promise<Limit> {
     const limit = await this.#limit.agreed(entry, signal);
     this.#bound = limit.largest;
+    checkWeight(weight, limit);
     return limit;
   }
 
@@ -179,6 +183,16 @@ export class PermitLine {
 /** The largest limit there was since the entry was created. */
 function largestSince({ created }: Entry, { permits, largest, modified }: Limit): number {
   return created > modified ? permits : largest;
+}
+
+/** What the check gives; when it refuses what was asked for, the place is given back first. */
+async function unlessRefused<T>(place: Place | undefined, check: Promise<T>): Promise<T> {
+  try {
+    return await check;
+  } catch (error) {
+    if (place && error instanceof RangeError) await leave(place);
+    throw error;
+  }
 }
 
 function checkWeight(weight: number, { permits }: Limit): void {
