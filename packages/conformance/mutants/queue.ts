@@ -78,7 +78,7 @@ export const mutants: readonly Mutant[] = [
     breaks: "a bounded queue takes a place that is taken",
     file: `${core}/queue.ts`,
     find: "return modified === undefined ? { key, exists: false } : { key, modified };",
-    replace: "return modified === undefined ? { key: key + " / ", exists: false } : { key, modified };",
+    replace: 'return modified === undefined ? { key: key + "x", exists: false } : { key, modified };',
     killedBy: "a queue never holds more than its maximum length",
   },
   {

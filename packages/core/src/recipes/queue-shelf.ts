@@ -3,7 +3,7 @@ import { type Claim, type Item, isBefore, itemOf, type QueueKeys, recordOf } fro
 import { SortedList } from "./sorted-list.ts";
 
 /** How far the wall clocks of who claims and who takes a claim away may be apart. */
-export const clockMarginMs = 1_000;
+const clockMarginMs = 1_000;
 
 /** An item that somebody has claimed for longer than was agreed. */
 export interface Overdue extends Item {
