@@ -35,9 +35,9 @@ const taking = (async () => {
   }
 })();
 // #endregion
-await until(() => new Set(active.values()).size === 2 && active.size === partitions);
-const sentByTwo = [...active.values()].filter((process) => process === "two").length;
-console.log(`then two do: one those of ${partitions - sentByTwo}, the other those of ${sentByTwo}`);
+const sentBy = (process: string) => [...active.values()].filter((each) => each === process).length;
+await until(() => workers.size > 0 && sentBy("two") === workers.size);
+console.log(`then two do: one those of ${sentBy("one")}, the other those of ${sentBy("two")}`);
 
 stop.abort(new Error("enough"));
 await Promise.all([assert.rejects(running, /enough/), assert.rejects(taking, /enough/), ...workers.values()]);
