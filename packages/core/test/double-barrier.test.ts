@@ -198,6 +198,32 @@ test("the end of the block that has a stay leaves, and tells of a broken generat
   expect(await keys(other)).toEqual([round]);
 });
 
+test("who leaves a generation that was just broken leaves no trace", async () => {
+  const { clock, backend, other, conclave, neighbour } = await connected();
+  const entering = [conclave, neighbour].map((one) => one.doubleBarrier("a", { count: 2 }).enter());
+  const [mine, theirs] = (await Promise.all(entering)) as [Passage, Passage];
+  await clock.advance(10);
+  // Before this one knows, the other dies, and somebody who comes notices.
+  backend.fault = async (call, proceed) => {
+    if (call.name === "commit") await broken;
+    return proceed();
+  };
+  const broken = (async () => {
+    await remove(other, (await keys(other, "doublebarrier/a/line/"))[1] as string);
+    void neighbour
+      .doubleBarrier("a", { count: 2 })
+      .enter()
+      .catch(() => {});
+    await clock.advance(10);
+  })();
+  const leaving = outcome(mine.leave());
+  await broken;
+  await clock.advance(100);
+  expect(leaving.error).toMatchObject({ code: "BROKEN" });
+  await theirs.leave().catch(() => {});
+  expect(await keys(other, "doublebarrier/a/left/")).toEqual([]);
+});
+
 test("a round that somebody deletes breaks the generation that is inside", async () => {
   const { clock, other, conclave } = await connected();
   await conclave.doubleBarrier("a", { count: 1 }).run(() => {});

@@ -1,7 +1,7 @@
 import { checkCount, checkFunction, checkOptions, outOfRange } from "../arguments.ts";
 import { encode } from "../bytes.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
-import { CoordinationError } from "../errors.ts";
+import { CoordinationError, isCoordinationError } from "../errors.ts";
 import { encodeJson } from "../json.ts";
 import type { Place } from "../place.ts";
 import type { Entry, Operation } from "../ports/kv.ts";
@@ -171,15 +171,21 @@ export class DoubleBarrier {
         const seen = await patiently(backend.clock, linked.signal, () =>
           this.#depart(place, generation, linked.signal),
         );
-        await this.#rounds.follow({ created, recheckMs, signal: closed }, seen, ended);
+        await this.#rounds.follow({ created, recheckMs, signal: closed }, seen, ended).catch(async (error: unknown) => {
+          // Nobody needs the trace of one who left a broken generation, and it may have come too late to be removed.
+          if (isCoordinationError(error, "BROKEN"))
+            await backend.kv.commit({ then: [{ delete: this.#traceOf(place) }] }).catch(() => {});
+          throw error;
+        });
       },
     });
   }
 
   /** Step 4: what is seen in the commit that removes the own key. Sent again, it finds the key gone, and is as good. */
-  async #depart({ keys, created }: Place, generation: number, signal: AbortSignal): Promise<Seen> {
+  async #depart(place: Place, generation: number, signal: AbortSignal): Promise<Seen> {
+    const { created, keys } = place;
     const [key] = keys as [string];
-    const trace = `${this.#prefix}left/${key.slice(`${this.#prefix}line/`.length)}`;
+    const trace = this.#traceOf(place);
     const writes: Operation[] = [{ delete: key }];
     if (this.#terms.onDeath === "break") writes.push({ put: trace, value: encode(String(generation)) });
     const commit = await this.#context.backend.kv.commit(
@@ -187,6 +193,11 @@ export class DoubleBarrier {
       { signal },
     );
     return this.#rounds.seenIn(commit.succeeded ? commit.results.slice(writes.length) : commit.results);
+  }
+
+  /** The key that says that who had this place left, and did not die. */
+  #traceOf({ keys: [key = ""] }: Place): string {
+    return `${this.#prefix}left/${key.slice(`${this.#prefix}line/`.length)}`;
   }
 
   /** Gives up a place in line, for as long as it takes. */
