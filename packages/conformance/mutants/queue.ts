@@ -70,9 +70,16 @@ export const mutants: readonly Mutant[] = [
   {
     breaks: "an unknown outcome of a claim is taken for a lost race, and the job is held by nobody",
     file: `${core}/queue-claims.ts`,
-    find: "if (!commit.succeeded && !claims.every(isOurs)) return undefined;",
-    replace: "if (!commit.succeeded) return undefined;",
+    find: "if (!commit.succeeded && !claims.every(isOurs)) {",
+    replace: "if (!commit.succeeded) {",
     killedBy: "a queue, under jitter",
+  },
+  {
+    breaks: "who lost a race for one of several passes over the others for ever",
+    file: `${core}/queue-claims.ts`,
+    find: "for (const index of untouched) undo[index]?.();",
+    replace: "",
+    killedBy: "a queue takes the others of several when somebody else was faster with one",
   },
   {
     breaks: "a bounded queue takes a place that is taken",

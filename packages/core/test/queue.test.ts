@@ -185,6 +185,25 @@ describe("a claim that is given up", () => {
     await expect(queue.tryClaim()).rejects.toMatchObject({ code: "UNAVAILABLE" });
   });
 
+  test("since another was faster with one of several takes the others", async () => {
+    const { clock, backend, queue, nearby } = await opened();
+    await queue.enqueueAll([{ value: "a" }, { value: "b" }, { value: "c" }]);
+    let first = true;
+    backend.fault = async (call, proceed) => {
+      if (claims(call) && first) {
+        first = false;
+        await nearby.claim();
+      }
+      return proceed();
+    };
+    const claimed = outcome(queue.claimAll({ atMost: 3 }));
+    await clock.advance(5_000);
+    const rest = outcome(queue.claimAll({ atMost: 3 }));
+    await clock.advance(5_000);
+    const values = [...(claimed.value ?? []), ...(rest.value ?? [])].map(({ value }) => value);
+    expect(values.sort()).toEqual(["b", "c"]);
+  });
+
   test("for good, by a store that denies it, rejects", async () => {
     const { backend, queue } = await opened();
     await queue.enqueue("a");

@@ -4,6 +4,7 @@ import { expect } from "vitest";
 import { eventually, type Scene, type Suite } from "../context.ts";
 import { type CountingBackend, counting } from "../counting.ts";
 import { numbered, remove, texts, write } from "../entries.ts";
+import { intercepted } from "../intercepted.ts";
 import { type JitteredBackend, jitter } from "../jitter.ts";
 import { faultSeeds } from "../seeds.ts";
 import {
@@ -291,6 +292,33 @@ export function queue(suite: Suite): void {
     expect(again.id).toBe(first[7]?.id);
     await again.ack();
     await expectEmpty(backend, scene);
+  });
+
+  suite.it("takes the others of several when somebody else was faster with one", async (backend, scene) => {
+    let meanwhile: (() => Promise<unknown>) | undefined;
+    const process = await start(scene, {}, (seen) =>
+      intercepted(seen, {
+        async call({ kind, mutates }, send) {
+          const act = kind === "commit" && mutates ? meanwhile : undefined;
+          if (act) meanwhile = undefined;
+          await act?.();
+          return send();
+        },
+        watch: (watch) => watch,
+      }),
+    );
+    const [own, other] = [queueOf(process), queueOf(await start(scene))];
+    await process.conclave.session();
+    for (const queue of [own, other]) expect(await queue.tryClaim()).toBeUndefined();
+    await other.enqueueAll(["a", "b", "c"].map((value) => ({ value })));
+    await quiet(backend, scene);
+    meanwhile = () => other.claim();
+    const seen: string[] = [];
+    while (seen.length < 2) {
+      const jobs = await within(backend, scene.patienceMs, own.claimAll({ atMost: 3 }));
+      seen.push(...jobs.map(({ value }) => value));
+    }
+    expect(seen.sort()).toEqual(["b", "c"]);
   });
 
   suite.it(

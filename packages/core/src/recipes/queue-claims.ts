@@ -157,13 +157,15 @@ export class Claims {
     const undo = items.map(({ id, modified }) => this.#index.pass(this.#keys.item(id), modified));
     const sending = this.#send(items, session);
     try {
-      const claimed = await abortable(sending, signal);
-      return claimed && (await this.#deliver(claimed));
+      const { taken, untouched } = await abortable(sending, signal);
+      // Of several, one that somebody else has is no reason to pass over the others.
+      for (const index of untouched) undo[index]?.();
+      return taken && (await this.#deliver(taken));
     } catch (error) {
       for (const one of undo) one();
       // What was sent is settled, and what it then holds is given back.
       void sending.then(
-        (taken) => taken?.forEach(({ claimed }) => void this.#return(claimed)),
+        ({ taken }) => taken?.forEach(({ claimed }) => void this.#return(claimed)),
         () => {},
       );
       throw error;
@@ -193,14 +195,24 @@ export class Claims {
         ]),
       ],
       // Our own claims: an earlier sending of this commit was applied.
-      else: [...payloads, ...items.map(({ id }) => ({ get: keys.claim(id) }))],
+      else: [
+        ...payloads,
+        ...items.map(({ id }) => ({ get: keys.claim(id) })),
+        ...items.map(({ id }) => ({ get: keys.item(id) })),
+      ],
     };
     const commit = await settle(clock, session.signal, () => kv.commit(txn, { signal: session.signal }));
     const results = commit.results as readonly (Entry | undefined)[];
-    const claims = commit.succeeded ? [] : results.slice(items.length);
+    const claims = commit.succeeded ? [] : results.slice(items.length, 2 * items.length);
     const isOurs = (entry: Entry | undefined) => entry && recordOf<Claim>(entry.value)?.attempt === claim.attempt;
-    if (!commit.succeeded && !claims.every(isOurs)) return undefined;
-    return items.map(({ id }, index) => {
+    if (!commit.succeeded && !claims.every(isOurs)) {
+      const now = results.slice(2 * items.length);
+      const untouched = [...items.keys()].filter(
+        (index) => claims[index] === undefined && now[index]?.modified === items[index]?.modified,
+      );
+      return { taken: undefined, untouched };
+    }
+    const taken = items.map(({ id }, index) => {
       const created = claims[index]?.created ?? commit.revision;
       const place = { session, keys: [keys.claim(id)], created, resent: false };
       const meta = counted[index] as Meta;
@@ -217,6 +229,7 @@ export class Claims {
       };
       return { claimed, payload: payloadOf(results[index]) };
     });
+    return { taken, untouched: [] };
   }
 
   /** Makes jobs of what was claimed; what has no payload that can be read is a dead letter. */
