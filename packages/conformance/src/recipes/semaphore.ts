@@ -444,11 +444,12 @@ export function semaphoreLoss(suite: Suite): void {
     }));
     const head = await join(backend, scene, process);
     const behind = await join(backend, scene, await start(scene));
+    await quiet(backend, scene);
     await first.release();
     expect((await within(backend, scene.patienceMs, head.granted)).isHeld()).toBe(true);
     await second.release();
     await within(backend, scene.patienceMs + 1_000, behind.granted);
-    expect(refusals).toBe(3);
+    await scene.eventually(backend, () => expect(refusals).toBe(3));
   });
 }
 
