@@ -254,7 +254,7 @@ export function barrier(suite: Suite): void {
         await sleep(backend.clock, (backend.clock.random() * scene.timing.ttlMs) / 10);
         gate.isClosed = false;
         await settled(() => keeper.open());
-        await within(backend, 12 * scene.patienceMs, passing);
+        await within(backend, 60 * scene.patienceMs, passing);
         await scene.eventually(backend, async () => expect(await closures(backend)).toEqual([]));
       }
       await closeAll(processes);

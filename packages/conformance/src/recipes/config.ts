@@ -362,7 +362,7 @@ export function configWrites(suite: Suite): void {
           notes.push(note);
         }
       };
-      await within(backend, 20 * scene.patienceMs, Promise.all(processes.map(setMany)));
+      await within(backend, 60 * scene.patienceMs, Promise.all(processes.map(setMany)));
       const versions = await insist(() => configOf(processes[1] as Process).history("note"));
       expect(versions.map(({ version }) => version).reverse(), `seed ${seed}`).toEqual(
         Array.from({ length: 15 }, (_, index) => index + 1),

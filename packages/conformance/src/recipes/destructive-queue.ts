@@ -202,7 +202,7 @@ export function destructiveQueue(suite: Suite): void {
               if (value !== undefined) popped.push(value);
             });
         };
-        await within(backend, 12 * scene.patienceMs, Promise.all(processes.map(work)));
+        await within(backend, 60 * scene.patienceMs, Promise.all(processes.map(work)));
         const rest = (await start(scene)).conclave.destructiveQueue<string>(name);
         await scene.eventually(backend, async () => {
           for (let value = await rest.tryPop(); value !== undefined; value = await rest.tryPop()) popped.push(value);

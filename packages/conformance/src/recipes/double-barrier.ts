@@ -136,7 +136,7 @@ export function doubleBarrier(suite: Suite): void {
       const hall = new Hall(3);
       const pause = () => sleep(backend.clock, (backend.clock.random() * scene.timing.ttlMs) / 100);
       const cycles = processes.map((process) => cycle(barrierOf(process, 3, onDeath), hall, 20, pause));
-      await within(backend, 20 * scene.patienceMs, Promise.all(cycles));
+      await within(backend, 60 * scene.patienceMs, Promise.all(cycles));
       expect([...hall.visits]).toEqual(Array.from({ length: 20 }, (_, index) => [index + 1, 3]));
       await onlyTheRoundIsLeft(backend, scene);
     });

@@ -239,7 +239,7 @@ export function latch(suite: Suite): void {
           await sleep(backend.clock, (backend.clock.random() * scene.timing.ttlMs) / 40);
         }
       };
-      await within(backend, 12 * scene.patienceMs, Promise.all(processes.map(countThrice)));
+      await within(backend, 60 * scene.patienceMs, Promise.all(processes.map(countThrice)));
       expect(
         rests.toSorted((a, b) => b - a),
         `seed ${seed}`,

@@ -415,7 +415,7 @@ export function localCallers(suite: Suite): void {
         };
         const processes = await trouble.startMany(seed, 3);
         const all = processes.flatMap((process) => numbered(3).map(() => contend(process)));
-        await within(backend, 12 * scene.patienceMs, Promise.all(all));
+        await within(backend, 60 * scene.patienceMs, Promise.all(all));
         await scene.eventually(backend, async () => expect(await texts(backend.kv)).toEqual({}));
         expect(handedOn, `hand-overs with seed ${seed}`).toBeGreaterThan(0);
         expect(room.visits, `visits with seed ${seed}`).toBeGreaterThan(0);

@@ -202,7 +202,7 @@ export function membership(suite: Suite): void {
         return stays;
       };
       const members = await trouble.startMany(seed + 1_000, 3);
-      const seats = await within(backend, 12 * scene.patienceMs, Promise.all(members.map(come)));
+      const seats = await within(backend, 60 * scene.patienceMs, Promise.all(members.map(come)));
       await converges(backend, scene, views, seats);
       await closeAll([...readers, ...members]);
       await scene.eventually(backend, async () => expect(await texts(backend.kv)).toEqual({}));

@@ -175,7 +175,7 @@ export function multiMutex(suite: Suite): void {
         }
       };
       const philosophers = await trouble.startMany(seed, 5);
-      await within(backend, 12 * scene.patienceMs, Promise.all(philosophers.map(dine)));
+      await within(backend, 60 * scene.patienceMs, Promise.all(philosophers.map(dine)));
       await scene.eventually(backend, async () => expect(await texts(backend.kv)).toEqual({}));
       expect(table.meals, `meals with seed ${seed}`).toBeGreaterThan(0);
       await closeAll(philosophers);

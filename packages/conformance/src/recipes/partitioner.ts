@@ -293,7 +293,7 @@ export function partitioner(suite: Suite): void {
           await sleep(backend.clock, scene.timing.ttlMs / 10);
         }
         await workers[0]?.end();
-        await eventually(backend.clock, 12 * scene.patienceMs + backoffsMs, () => coveredBy(workers.slice(1)));
+        await eventually(backend.clock, 60 * scene.patienceMs + backoffsMs, () => coveredBy(workers.slice(1)));
         watchman.on = false;
         await watching;
         for (const worker of workers) await worker.end();

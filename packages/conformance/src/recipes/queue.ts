@@ -620,7 +620,7 @@ export function queueUnderJitter(suite: Suite): void {
         }
         const left = () => texts(backend.kv, `queue/${name}/`);
         // What is sent again and again takes longer than patience, which is for stores that answer.
-        await eventually(backend.clock, 20 * scene.patienceMs, async () => {
+        await eventually(backend.clock, 60 * scene.patienceMs, async () => {
           expect(await left(), `seed ${seed}`).toEqual({});
           // The store knows of the last acknowledgement before its worker does.
           for (const id of enqueued) expect(acked.has(id) || perhaps.has(id), `${id} with seed ${seed}`).toBe(true);

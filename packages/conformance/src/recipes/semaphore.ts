@@ -596,7 +596,7 @@ export function semaphoreUnderJitter(suite: Suite): void {
         }
       };
       const processes = await trouble.startMany(seed, 5);
-      await within(backend, 12 * scene.patienceMs, Promise.all(processes.map(contend)));
+      await within(backend, 60 * scene.patienceMs, Promise.all(processes.map(contend)));
       await scene.eventually(backend, async () => expect(await line(backend), `seed ${seed}`).toEqual([]));
       expect(hall.visits, `visits with seed ${seed}`).toBeGreaterThan(0);
       most = Math.max(most, hall.most);

@@ -428,7 +428,7 @@ export function topicUnderFaults(suite: Suite): void {
             acknowledged.add(`${index} later ${number}`);
           }
         };
-        await within(backend, 12 * scene.patienceMs, Promise.all(processes.map(publishMany)));
+        await within(backend, 60 * scene.patienceMs, Promise.all(processes.map(publishMany)));
         const all = await insist(async () => {
           const { events } = await (processes[0] as Process).conclave.topic("a").read({ limit: 100 });
           return events.map(inShort);

@@ -82,7 +82,7 @@ export function exclusionUnderJitter(suite: Suite, exclusive: Exclusive): void {
         }
       };
       const processes = await trouble.startMany(seed, 4);
-      await within(backend, 12 * scene.patienceMs, Promise.all(processes.map(contend)));
+      await within(backend, 60 * scene.patienceMs, Promise.all(processes.map(contend)));
       await contest.onlyLeft();
       expect(room.visits, `visits with seed ${seed}`).toBeGreaterThan(0);
       await closeAll(processes);
@@ -155,7 +155,7 @@ export function convergenceUnderJitter(suite: Suite): void {
           }),
         );
       const candidates = await trouble.startMany(seed, 3);
-      await within(backend, 12 * scene.patienceMs, Promise.all(candidates.map(lead)));
+      await within(backend, 60 * scene.patienceMs, Promise.all(candidates.map(lead)));
       await scene.eventually(backend, async () => expect(await texts(backend.kv)).toEqual({}));
       await observer.comesTo((leader) => expect(leader).toBeUndefined());
       const tokens = observer.seen.flatMap((leader) => (leader ? [leader.token] : []));
@@ -180,7 +180,7 @@ export function convergenceUnderJitter(suite: Suite): void {
         await goes.deregister();
       };
       const registrars = await trouble.startMany(seed + 1_000, 3);
-      await within(backend, 12 * scene.patienceMs, Promise.all(registrars.map(come)));
+      await within(backend, 60 * scene.patienceMs, Promise.all(registrars.map(come)));
       const wanted = { "0 stays": "x:2", "1 stays": "x:2", "2 stays": "x:2" };
       for (const view of views) {
         await scene.eventually(backend, () => expect(addresses(view.snapshot), `seed ${seed}`).toEqual(wanted));
