@@ -42,8 +42,8 @@ export const mutants: readonly Mutant[] = [
   {
     breaks: "who was deposed can still proclaim",
     file: hold,
-    find: "const put = this.guard({ then: [{ put: this.key, value, lease: this.session.lease }] });",
-    replace: "const put = { then: [{ put: this.key, value, lease: this.session.lease }] };",
+    find: "const txn = this.guard({ if: [unchanged], then: [put], else: [{ get: this.key }] });",
+    replace: "const txn = { then: [put] } as Txn;",
     killedBy: "an election refuses what is proclaimed by who was deposed",
   },
   {
@@ -70,22 +70,22 @@ export const mutants: readonly Mutant[] = [
   {
     breaks: "a run gives what was done after leadership was lost",
     file,
-    find: "if (leadership.isHeld()) return result;",
+    find: "if (!isLost(leadership)) return result;",
     replace: "return result;",
     killedBy: "a run for leadership campaigns again",
   },
   {
     breaks: "a run ends when leadership was lost",
     file,
-    find: "if (leadership.isHeld()) throw error;",
+    find: "if (!isLost(leadership)) throw error;",
     replace: "throw error;",
     killedBy: "a run for leadership campaigns again with a new session",
   },
   {
     breaks: "a run swallows what lead threw",
     file,
-    find: "if (leadership.isHeld()) throw error;",
-    replace: "if (leadership.isHeld()) return undefined as T;",
+    find: "if (!isLost(leadership)) throw error;",
+    replace: "if (!isLost(leadership)) return undefined as T;",
     killedBy: "a run for leadership gives what lead threw",
   },
   {

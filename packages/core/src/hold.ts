@@ -1,8 +1,9 @@
+import { decode } from "./bytes.ts";
 import type { WaitOptions } from "./context.ts";
 import { CoordinationError } from "./errors.ts";
 import { leave, type Place } from "./place.ts";
 import type { Backend } from "./ports/backend.ts";
-import type { Condition, Txn } from "./ports/kv.ts";
+import type { Condition, Revision, Txn } from "./ports/kv.ts";
 import type { Session } from "./session.ts";
 import { settle } from "./settle.ts";
 import { linkSignals, onAbort } from "./signals.ts";
@@ -28,6 +29,8 @@ export class Hold implements AsyncDisposable {
   readonly #lost = new AbortController();
   readonly #watched: readonly Disposable[];
   readonly #unlink: Disposable;
+  /** When the key was last written, as far as we know. */
+  #modified: Revision;
   #releasing: Promise<void> | undefined;
 
   /** A hold on a place of the session's; `until` ends it too. Throws why the session ended, if it has. */
@@ -37,6 +40,7 @@ export class Hold implements AsyncDisposable {
     this.session = session;
     this.place = place;
     this.key = keys[0] as string;
+    this.#modified = created;
     this.token = tokenOf(created, handovers);
     this.#watched = keys.map((key) => session.watchOver({ key, created, lost: (reason) => this.lose(reason) }));
     this.#unlink = onAbort(until, () => this.lose(until?.reason));
@@ -104,14 +108,29 @@ export class Hold implements AsyncDisposable {
     this.#unlink[Symbol.dispose]();
   }
 
-  /** Changes what the key says while it is ours; rejects with `NOT_HELD` when it is not, and this is then lost. */
+  /**
+   * Changes what the key says while it is ours; rejects with `NOT_HELD` when it is not, and this is then lost. Each write
+   * depends on the one before, so that what was sent first and arrives last undoes nothing that was said since.
+   */
   protected async rewrite(value: Uint8Array, options: WaitOptions): Promise<void> {
     const { kv, clock } = this.backend;
     using linked = linkSignals(options.signal, this.signal);
     const { signal } = linked;
-    const put = this.guard({ then: [{ put: this.key, value, lease: this.session.lease }] });
-    const commit = await settle(clock, signal, () => kv.commit(put, { signal }));
-    if (commit.succeeded) return;
+    for (;;) {
+      const unchanged = { key: this.key, modified: this.#modified };
+      const put = { put: this.key, value, lease: this.session.lease };
+      const txn = this.guard({ if: [unchanged], then: [put], else: [{ get: this.key }] });
+      const commit = await settle(clock, signal, () => kv.commit(txn, { signal }));
+      if (commit.succeeded) {
+        this.#modified = commit.revision;
+        return;
+      }
+      const [entry] = commit.results;
+      if (entry?.created !== this.place.created || entry.modified === unchanged.modified) break;
+      // It was rewritten since: by an earlier sending of ours, or by hand.
+      this.#modified = entry.modified;
+      if (decode(entry.value) === decode(value)) return;
+    }
     const reason = new CoordinationError("NOT_HELD", `it is held no more: the key ${this.key} is gone`);
     this.lose(reason);
     throw reason;

@@ -1,6 +1,7 @@
 import { type Conclave, connect, type Leader } from "@conclave/core";
+import type { Txn } from "@conclave/core/backend";
 import { describe, expect, test } from "vitest";
-import { failure, keys, losingAnswers, outcome, puts, remove, type World, world } from "./kit.ts";
+import { failure, keys, losingAnswers, outcome, put, puts, remove, type World, world } from "./kit.ts";
 
 const ttlMs = 9_000;
 const intervalMs = ttlMs / 3;
@@ -25,6 +26,18 @@ describe("running for election", () => {
     await expect(election.run(({ token }) => typeof token)).resolves.toBe("bigint");
     await expect(election.run(() => Promise.reject(new Error("its own")))).rejects.toThrow("its own");
     await expect(election.run(undefined as never)).rejects.toThrow(TypeError);
+    expect([await keys(other), warnings]).toEqual([[], []]);
+  });
+
+  test("gives what lead gave or threw after it resigned", async () => {
+    const { other, conclave, warnings } = await connected();
+    const election = conclave.election("a");
+    await expect(election.run((leadership) => leadership.resign().then(() => "done"))).resolves.toBe("done");
+    const failing = election.run(async (leadership) => {
+      await leadership.resign();
+      throw new Error("its own");
+    });
+    await expect(failing).rejects.toThrow("its own");
     expect([await keys(other), warnings]).toEqual([[], []]);
   });
 
@@ -145,6 +158,51 @@ describe("leadership", () => {
     expect(proclaiming).toEqual({ value: undefined, settled: true });
     const { key, token } = leadership;
     expect(await neighbour.election("a").leader()).toEqual({ value: "after", token, key });
+  });
+
+  test("is not proclaimed anew by what was sent before, settled or given up, and arrives last", async () => {
+    const { clock, client, backend, conclave, neighbour } = await connected();
+    const leadership = await conclave.election("a").campaign();
+    const late: (() => Promise<unknown>)[] = [];
+    const loseFirstSending = () => {
+      let lost = false;
+      backend.fault = async (call, proceed) => {
+        if (!puts(call) || lost) return proceed();
+        lost = true;
+        late.push(() => client.kv.commit(call.argument as Txn));
+        throw failure("OUTCOME_UNKNOWN");
+      };
+    };
+    loseFirstSending();
+    const settled = outcome(leadership.proclaim("settled"));
+    await clock.advance(1_000);
+    expect([settled.settled, settled.error]).toEqual([true, undefined]);
+    loseFirstSending();
+    const controller = new AbortController();
+    const givenUp = outcome(leadership.proclaim("given up", { signal: controller.signal }));
+    await clock.advance(0);
+    controller.abort("enough");
+    await clock.advance(0);
+    expect(givenUp.error).toBe("enough");
+    await leadership.proclaim("last");
+    for (const arrive of late) await arrive();
+    expect([late.length, (await neighbour.election("a").leader())?.value]).toEqual([2, "last"]);
+  });
+
+  test("is proclaimed over what arrived late, or was written by hand, and no more once it says so", async () => {
+    const { backend, other, conclave } = await connected();
+    const leadership = await conclave.election("a").campaign();
+    for (const [by, commits] of [
+      ["hand", 2],
+      ["me", 1],
+    ] as const) {
+      await put(other, leadership.key, by);
+      await put(other, leadership.key, by);
+      backend.calls.length = 0;
+      await leadership.proclaim("me");
+      expect(backend.count("commit")).toBe(commits);
+    }
+    expect((await conclave.election("a").leader())?.value).toBe("me");
   });
 
   test("that an operator ended is not proclaimed anew, and is lost by then", async () => {

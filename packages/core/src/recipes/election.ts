@@ -80,10 +80,10 @@ export class Election {
    *
    *   1. campaign, for as long as it takes;
    *   2. run `lead`; it must stop when `leadership.signal` aborts: leadership was lost, or `signal` aborted;
-   *   3. when `lead` ends while leading, resign, and give what it gave or threw;
+   *   3. when `lead` ends while leading, resign, and give what it gave or threw; the same when it has resigned itself;
    *   4. when leadership was lost, wait for `lead` to end, and go to 1.
    *
-   * Outages and lost sessions only delay it. Rejects with what `lead` threw while leading, with `signal.reason` when that
+   * Outages and lost sessions only delay it. Rejects with what `lead` threw in step 3, with `signal.reason` when that
    * aborts and `CLOSED` when the conclave closes, both after `lead` ended, and with `DENIED` as the store says. What `lead`
    * throws after leadership was lost goes to `onWarning`, unless it is the reason of the loss.
    */
@@ -95,9 +95,9 @@ export class Election {
       const leadership = await this.#campaignOn({ ...options, signal: linked.signal });
       try {
         const result = await lead(leadership);
-        if (leadership.isHeld()) return result;
+        if (!isLost(leadership)) return result;
       } catch (error) {
-        if (leadership.isHeld()) throw error;
+        if (!isLost(leadership)) throw error;
         const { reason } = leadership.signal;
         if (error !== reason && (error as Error | undefined)?.cause !== reason)
           this.#context.warn(`after its leadership was lost, lead failed: ${inWords(error)}`);
@@ -155,6 +155,11 @@ export class Election {
       await sleep(clock, backoffMs(clock, failures), options.signal);
     }
   }
+}
+
+/** Whether it was lost, which is not what resigning is. */
+function isLost(leadership: Leadership): boolean {
+  return !leadership.isHeld() && leadership.signal.aborted;
 }
 
 function oldest(entries: Iterable<Entry>): Entry | undefined {
