@@ -3,7 +3,19 @@ import type { Txn } from "@conclave/core/backend";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { describeJunk, object, text } from "./junk.ts";
-import { type Any, failure, keys, losingAnswers, outcome, put, puts, remove, type World, world } from "./kit.ts";
+import {
+  type Any,
+  deferred,
+  failure,
+  keys,
+  losingAnswers,
+  outcome,
+  put,
+  puts,
+  remove,
+  type World,
+  world,
+} from "./kit.ts";
 
 const ttlMs = 9_000;
 
@@ -93,6 +105,26 @@ describe("downgrading", () => {
     backend.fault = (_, proceed) => proceed();
     await hold.downgrade();
     await clock.advance(10);
+    expect([hold.mode, reading.settled]).toEqual(["read", true]);
+  });
+
+  test("twice at once lets readers in though one of them is refused", async () => {
+    const { clock, backend, conclave, neighbour } = await connected();
+    const hold = await conclave.rwLock("a").write();
+    const reading = outcome(neighbour.rwLock("a").read());
+    await clock.advance(10);
+    const applied = deferred<void>();
+    backend.fault = async (call, proceed) => {
+      backend.fault = (_, proceed) => proceed();
+      if (!puts(call)) return proceed();
+      await applied.promise;
+      throw failure("UNAVAILABLE");
+    };
+    const refused = outcome(hold.downgrade());
+    await hold.downgrade();
+    applied.resolve();
+    await clock.advance(10);
+    expect(refused.error).toMatchObject({ code: "UNAVAILABLE" });
     expect([hold.mode, reading.settled]).toEqual(["read", true]);
   });
 

@@ -21,7 +21,8 @@ export interface RwContender extends Contender {
 /** The lock to write, held by one alone; with `signal`, `isHeld`, `token` and `guard` as any hold. */
 export class WriteHold extends Hold {
   readonly #downgraded: Uint8Array;
-  #mode: LockMode = "write";
+  /** How many downgrades have let readers in, or may yet. */
+  #downgrades = 0;
 
   /** For `RwLock`. */
   constructor(context: Context, place: Place, until?: AbortSignal) {
@@ -31,7 +32,7 @@ export class WriteHold extends Hold {
 
   /** What it is held for: "read" from the moment `downgrade` is called, since from then on others may be reading. */
   get mode(): LockMode {
-    return this.#mode;
+    return this.#downgrades > 0 ? "read" : "write";
   }
 
   /**
@@ -45,13 +46,12 @@ export class WriteHold extends Hold {
   async downgrade(options: WaitOptions = {}): Promise<void> {
     checkOptions("downgrade", options, ["signal"]);
     this.throwUnlessHeld("downgrade");
-    const before = this.#mode;
-    this.#mode = "read";
+    this.#downgrades += 1;
     try {
       await this.rewrite(this.#downgraded, options);
     } catch (error) {
-      // Surely not applied: no reader was let in.
-      if (isCoordinationError(error, "UNAVAILABLE")) this.#mode = before;
+      // Surely not applied: this one let no reader in.
+      if (isCoordinationError(error, "UNAVAILABLE")) this.#downgrades -= 1;
       throw error;
     }
   }
