@@ -7,7 +7,8 @@ import { Line } from "./line.ts";
 import { type Grant, LocalHold } from "./local-hold.ts";
 import { leave, type Place } from "./place.ts";
 import { elapsedMs, instant } from "./ports/clock.ts";
-import { onAbort } from "./signals.ts";
+import { patiently } from "./settle.ts";
+import { linkSignals, onAbort } from "./signals.ts";
 
 /** How long the callers of one process may pass a lock among themselves before other processes get their turn. */
 export interface LocalLimits {
@@ -180,7 +181,7 @@ export class Cohort {
     const taking = new AbortController();
     this.#taking = taking;
     try {
-      const place = await this.#line.take(this.#value, { signal: taking.signal }, instead);
+      const place = await this.#takePlace(taking.signal, instead);
       const next = this.#taking === taking ? this.#next() : undefined;
       if (this.#taking === taking) this.#taking = undefined;
       if (next) this.#pass(this.#granted(place), next);
@@ -194,6 +195,13 @@ export class Cohort {
       this.#refuseAll(error);
       this.#proceed();
     }
+  }
+
+  /** Who waited while the lock was ours has a place in line already, so that an outage only delays the next one. */
+  async #takePlace(signal: AbortSignal, instead?: Place): Promise<Place> {
+    using linked = linkSignals(signal, instead?.session.signal);
+    const take = () => this.#line.take(this.#value, { signal: linked.signal }, instead);
+    return await (instead ? patiently(this.#context.backend.clock, linked.signal, take) : take());
   }
 
   /** The first in the queue; one whose signal has just aborted is there no more. */

@@ -73,8 +73,8 @@ export async function takePlace<const Reads extends readonly Read[]>(
   const written = commit.succeeded ? puts.length + deletes.length : 0;
   const results = (commit.results as readonly unknown[]).slice(written);
   const entries = results.slice(0, keys.length) as readonly (Entry | undefined)[];
-  if (instead && !entries[0]) return takePlace(context, { session, keys }, value, reads, signal);
   if (instead?.resent) void leave(instead);
+  if (instead && !entries[0]) return takePlace(context, { session, keys }, value, reads, signal);
   const created = createdOf(keys, entries);
   const place = { session, keys, created, resent: sendings > 1 };
   return { place, results: results.slice(keys.length) as unknown as ResultsOf<Reads> };

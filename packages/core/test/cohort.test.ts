@@ -129,7 +129,22 @@ describe("handing a lock on", () => {
 });
 
 describe("taking the next place", () => {
-  test.each(["UNAVAILABLE", "DENIED", "LIMIT"] as const)("refuses all who wait when it fails with %s", async (code) => {
+  test("is delayed by an outage, and refused when the session ends meanwhile", async () => {
+    for (const awayMs of [500, ttlMs]) {
+      const { clock, client, other, conclave } = await connected();
+      const first = await conclave.mutex("a", never).acquire();
+      const second = outcome(conclave.mutex("a", never).acquire());
+      client.disconnect();
+      await first.release();
+      await clock.advance(awayMs);
+      client.reconnect();
+      await clock.advance(1_000);
+      if (awayMs < ttlMs) expect(await keys(other)).toEqual([second.value?.key]);
+      else expect(second.error).toMatchObject({ code: "LEASE_LOST" });
+    }
+  });
+
+  test.each(["DENIED", "LIMIT"] as const)("refuses all who wait when it fails with %s", async (code) => {
     const { clock, backend, other, conclave } = await connected();
     const hold = await conclave.mutex("a", never).acquire();
     const others = [1, 2].map(() => outcome(conclave.mutex("a", never).acquire()));
@@ -154,6 +169,27 @@ describe("taking the next place", () => {
       expect(second.value?.isHeld()).toBe(true);
       expect(await keys(other)).toEqual([second.value?.key]);
     }
+  });
+
+  test("leaves nothing of an old place that somebody deleted, and that was sent twice and comes back", async () => {
+    const { clock, client, backend, other, conclave } = await connected();
+    const late: (() => Promise<unknown>)[] = [];
+    backend.fault = async (call, proceed) => {
+      if (!puts(call) || late.length === 1) return proceed();
+      late.push(() => client.kv.commit(call.argument as Txn));
+      throw failure("OUTCOME_UNKNOWN");
+    };
+    const first = outcome(conclave.mutex("a", never).acquire());
+    await clock.advance(500);
+    const second = outcome(conclave.mutex("a", never).acquire());
+    await remove(other, first.value?.key as string);
+    await first.value?.release();
+    await clock.advance(10);
+    await late[0]?.();
+    expect(await keys(other)).toEqual([first.value?.key, second.value?.key]);
+    await clock.advance(ttlMs);
+    expect(await keys(other)).toEqual([second.value?.key]);
+    expect(second.value?.isHeld()).toBe(true);
   });
 
   test("leaves nothing when all give up while it is under way, whatever its answer", async () => {
