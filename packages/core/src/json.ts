@@ -14,18 +14,18 @@ export function encodeJson(argument: string, value: unknown): Uint8Array {
   let text: string | undefined;
   let refused: string | undefined;
   try {
-    text = JSON.stringify(value, (_, part: unknown) => {
+    text = JSON.stringify(value, function (this: unknown, _, part: unknown) {
       const kind = typeof part;
       if (kind === "number" && !Number.isFinite(part)) refused ??= String(part);
-      if (kind === "function" || kind === "symbol" || kind === "undefined") refused ??= kind;
+      // An absent property is as good as none; an absent item would become null.
+      if (kind === "function" || kind === "symbol" || (part === undefined && Array.isArray(this))) refused ??= kind;
       if (kind === "string" && !(part as string).isWellFormed()) refused ??= "text with lone surrogates";
       return part;
     });
   } catch {
     throw wrong("a bigint, or what refers to itself, or what fails when it is read");
   }
-  // An absent property is as good as none, and an absent value is not.
-  if (text === undefined || (refused !== undefined && refused !== "undefined")) throw wrong(refused ?? "undefined");
+  if (text === undefined || refused !== undefined) throw wrong(refused ?? "undefined");
   return encode(text);
 }
 
