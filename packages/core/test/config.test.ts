@@ -268,3 +268,55 @@ describe("a view of settings", () => {
     expect([notes, clock.pendingTimers]).toEqual([[undefined, "1", "2"], timers]);
   });
 });
+
+const anything = (validate = (value: Any): Any => ({ value })): StandardSchema<Any> => ({
+  "~standard": { version: 1, vendor: "ours", validate },
+});
+
+test("a key called as what every object has is unset until it is set", async () => {
+  const { conclave } = await connected();
+  const config: Any = conclave.config("a", { constructor: anything(), toString: anything() } as Any);
+  expect(await config.get("constructor")).toBe(undefined);
+  const { values } = await config.read();
+  expect([values.constructor, values.toString]).toEqual([undefined, undefined]);
+});
+
+test("what is rolled back to is what was set, though its schema changes what it is given", async () => {
+  const { conclave } = await connected();
+  const taking = anything((value) => {
+    const { kept } = value;
+    delete value.taken;
+    return { value: { kept } };
+  });
+  const config = conclave.config("a", { k: taking });
+  await config.set({ k: { kept: 1, taken: 1 } });
+  await config.set({ k: { kept: 2, taken: 2 } });
+  await config.rollback("k", 1);
+  expect((await config.history("k")).map(({ value }) => value)).toEqual([
+    { kept: 1, taken: 1 },
+    { kept: 2, taken: 2 },
+    { kept: 1, taken: 1 },
+  ]);
+});
+
+test("a view ends with its signal while a schema does not answer", async () => {
+  const { clock, conclave, neighbour } = await connected();
+  let asked = false;
+  const silent = anything((value) => {
+    asked = value === "silence";
+    return asked ? new Promise(() => {}) : { value };
+  });
+  const controller = new AbortController();
+  const settings = await conclave.config("a", { k: silent }).open({ signal: controller.signal });
+  const end = outcome(
+    (async () => {
+      for await (const _ of settings);
+    })(),
+  );
+  await neighbour.config("a", { k: anything() }).set({ k: "silence" });
+  await clock.advance(100);
+  expect(asked).toBe(true);
+  controller.abort("enough");
+  await clock.advance(0);
+  expect(end.error).toBe("enough");
+});

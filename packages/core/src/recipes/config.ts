@@ -74,7 +74,8 @@ export class Config<S extends ConfigSchemas, D extends ConfigDefaults<S> = Recor
     const { defaults = {}, history = defaultHistory } = options;
     if (typeof defaults !== "object" || defaults === null) throw wrongType("defaults of config", defaults, "an object");
     for (const key of Object.keys(defaults)) this.#checkKey("defaults of config", key);
-    this.#defaults = defaults;
+    // Without a prototype, which has properties that nobody gave as defaults.
+    this.#defaults = { __proto__: null, ...defaults };
     checkCount("history of config", history, mostHistory);
     this.#history = history;
     for (const key of Object.keys(schemas)) {
@@ -179,8 +180,9 @@ export class Config<S extends ConfigSchemas, D extends ConfigDefaults<S> = Recor
     const entry = await this.#context.backend.kv.get(this.#keys.version(key, version), options);
     const found = entry && decodeVersion(entry);
     if (found === undefined) return undefined;
-    await validated(`version ${version} of ${key}`, key, this.#schemas[key] as StandardSchema, found.value);
+    // Before the schema has it, which may change what it is given.
     const drafts = [{ key, json: decode(encodeJson(key, found.value)) }];
+    await validated(`version ${version} of ${key}`, key, this.#schemas[key] as StandardSchema, found.value);
     return (await this.#write("rollback", drafts, options)) as SettingsWritten;
   }
 

@@ -1,7 +1,7 @@
 import { Bell } from "../bell.ts";
 import type { Context, WaitOptions } from "../context.ts";
 import { Replica } from "../replica.ts";
-import { abortable } from "../signals.ts";
+import { abortable, linkSignals } from "../signals.ts";
 import type { ConfigSchemas, ConfigSnapshot, LastGood } from "./setting.ts";
 
 /**
@@ -13,15 +13,25 @@ export class Settings<S extends ConfigSchemas, D> implements AsyncIterable<Confi
   readonly #context: Context;
   readonly #replica: Replica;
   readonly #lastGood: LastGood<S, D>;
+  readonly #until: { readonly signal: AbortSignal } & Disposable;
   readonly #bell = new Bell();
   readonly #ended = new AbortController();
   #snapshot: ConfigSnapshot<S, D>;
   #disposed = false;
 
-  private constructor(context: Context, replica: Replica, lastGood: LastGood<S, D>, snapshot: ConfigSnapshot<S, D>) {
+  private constructor(
+    context: Context,
+    source: {
+      readonly replica: Replica;
+      readonly lastGood: LastGood<S, D>;
+      readonly until: { readonly signal: AbortSignal } & Disposable;
+    },
+    snapshot: ConfigSnapshot<S, D>,
+  ) {
     this.#context = context;
-    this.#replica = replica;
-    this.#lastGood = lastGood;
+    this.#replica = source.replica;
+    this.#lastGood = source.lastGood;
+    this.#until = source.until;
     this.#snapshot = snapshot;
   }
 
@@ -32,17 +42,18 @@ export class Settings<S extends ConfigSchemas, D> implements AsyncIterable<Confi
     lastGood: LastGood<S, D>,
     { signal }: WaitOptions,
   ): Promise<Settings<S, D>> {
-    const { backend, closed } = context;
-    const replica = await Replica.open(backend, prefix, signal, closed);
+    const until = linkSignals(signal, context.closed);
+    let replica: Replica | undefined;
     try {
+      replica = await Replica.open(context.backend, prefix, until.signal);
       const { entries, revision, stale } = replica.view;
-      const reading = lastGood.read(entries).then((read) => ({ ...read, revision, stale }));
-      const snapshot = await abortable(abortable(reading, signal), closed);
-      const settings = new Settings(context, replica, lastGood, snapshot);
+      const read = await abortable(lastGood.read(entries), until.signal);
+      const settings = new Settings(context, { replica, lastGood, until }, { ...read, revision, stale });
       void settings.#follow();
       return settings;
     } catch (error) {
-      await replica[Symbol.asyncDispose]();
+      until[Symbol.dispose]();
+      await replica?.[Symbol.asyncDispose]();
       throw error;
     }
   }
@@ -83,7 +94,8 @@ export class Settings<S extends ConfigSchemas, D> implements AsyncIterable<Confi
   async #follow(): Promise<void> {
     try {
       for await (const { entries, revision, stale } of this.#replica) {
-        const read = await this.#lastGood.read(entries);
+        // A schema that never answers must not keep it from ending.
+        const read = await abortable(this.#lastGood.read(entries), this.#until.signal);
         if (this.#ended.signal.aborted) return;
         if (read.values === this.#snapshot.values && stale === this.#snapshot.stale) continue;
         this.#snapshot = { ...read, revision, stale };
@@ -96,6 +108,7 @@ export class Settings<S extends ConfigSchemas, D> implements AsyncIterable<Confi
 
   #end(reason: unknown): void {
     if (this.#ended.signal.aborted) return;
+    this.#until[Symbol.dispose]();
     this.#snapshot = { ...this.#snapshot, stale: true };
     this.#ended.abort(reason);
   }
