@@ -330,3 +330,45 @@ test("a head keeps account of any sequence of publications, as a list would", ()
     }),
   );
 });
+
+describe("what is gone", () => {
+  test("is told by the page that passed it, also where that has no message", async () => {
+    const { clock, conclave } = await connected();
+    const topic = conclave.topic("a", { keep: { ageMs: 1_000 } });
+    await topic.publishAll(Array.from({ length: 40 }, (_, index) => index));
+    await clock.advance(1_100);
+    // By one who keeps them longer, so that they are still there, and too old for us.
+    await conclave.topic("a").publish("new");
+    const seen: unknown[] = [];
+    for (let [from, more] = ["0.", true]; more; ) {
+      const page = await topic.read({ from, limit: 30 });
+      seen.push(...page.events.map(inShort));
+      from = page.cursor;
+      more = page.more;
+    }
+    expect(seen).toEqual(["missed 30", "missed 10", "new"]);
+  });
+
+  test("is told though nothing comes after it", async () => {
+    const { conclave, other } = await connected();
+    const topic = conclave.topic("a");
+    const from = await topic.publish("one");
+    await topic.publishAll(["two", "three"]);
+    for (const key of (await keys(other, "topic/a/messages/")).slice(1)) await remove(other, key);
+    expect((await topic.read({ from })).events.map(inShort)).toEqual(["missed 2"]);
+    const cursor = await topic.publish("four");
+    expect((await topic.read({ from: "start" })).cursor).toBe(cursor);
+  });
+
+  test("does not make readers begin anew when it was the head and the newest message", async () => {
+    const { conclave, other } = await connected();
+    const topic = conclave.topic("a");
+    await topic.publish("one");
+    const from = await topic.publish("two");
+    await topic.publish("three");
+    await remove(other, "topic/a/head");
+    await put(other, (await keys(other, "topic/a/messages/")).at(-1) as string, "spoilt");
+    await topic.publish("four");
+    expect((await topic.read({ from })).events.map(inShort)).toEqual(["missed 1", "four"]);
+  });
+});

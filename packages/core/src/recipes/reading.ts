@@ -64,8 +64,12 @@ export class Reading<T extends Json> {
       });
       // Keys that are no message's could fill a look for ever.
       if (more && this.#seq > before) return { events, more };
-      if (this.#atStart) this.#seq = Math.max(this.#seq, found?.last ?? 0);
-      events.push(...this.#gap());
+      // What the head tells of and is not there, somebody deleted by hand.
+      if (!more && found && found.last > this.#seq) {
+        this.#missed += found.last - this.#seq;
+        this.#seq = found.last;
+      }
+      events.push(...this.gap());
       this.#atStart = false;
       return { events, more: false };
     }
@@ -83,7 +87,7 @@ export class Reading<T extends Json> {
       if (message === undefined || message.life !== this.#life || seq > this.#seq + 1) return { events, lost: true };
       if (seq > this.#seq) events.push(...this.#pass(entry, seq, message));
     }
-    return { events: [...events, ...this.#gap()], lost: false };
+    return { events: [...events, ...this.gap()], lost: false };
   }
 
   /** Whether the topic is still the one that was read; if not, what comes next is elsewhere. */
@@ -109,14 +113,15 @@ export class Reading<T extends Json> {
       return [];
     }
     this.#seq = seq - 1;
-    const before = this.#gap();
+    const before = this.gap();
     this.#seq = seq;
     this.#atStart = false;
     const { life: _, seq: __, ...rest } = message;
     return [...before, { message: rest }];
   }
 
-  #gap(): readonly TopicEvent<T>[] {
+  /** What was missed and not told yet, for who reads no further. */
+  gap(): readonly TopicEvent<T>[] {
     const missed = this.#begunAnew ? undefined : this.#missed;
     const told = missed !== 0 && !this.#atStart;
     this.#missed = 0;

@@ -137,6 +137,7 @@ export async function headOf(
   const [last] = found.sort((one, other) => other.seq - one.seq);
   if (last === undefined) return { head: undefined, if: [unchanged, { key: keys.message(1), exists: false }] };
   const first = keys.seqOf(earliest.entries[0]?.key ?? "") ?? last.seq;
-  const head = { life: last.life ?? "0".repeat(8), first, last: last.seq, marks: [] };
+  const life = found.find(({ life }) => life)?.life ?? "0".repeat(8);
+  const head = { life, first, last: last.seq, marks: [] };
   return { head, if: [unchanged, { key: keys.message(last.seq + 1), exists: false }] };
 }

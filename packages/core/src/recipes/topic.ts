@@ -140,7 +140,7 @@ export class Topic<T extends Json = Json> {
   async #read(beginning: Beginning, limit: number | undefined, options: CallOptions): Promise<TopicPage<T>> {
     const reading = new Reading<T>(this.#context, this.#keys, beginning, this.#keep.ageMs);
     const { events, more } = await reading.look(limit, options);
-    return { events, cursor: reading.cursor, more };
+    return { events: [...events, ...reading.gap()], cursor: reading.cursor, more };
   }
 
   async #publish(call: string, values: readonly T[], options: WaitOptions): Promise<readonly string[]> {
