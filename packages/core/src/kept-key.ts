@@ -52,7 +52,8 @@ export class KeptKey<T> {
   #value: T;
   /** What our last put wrote, once there was one. */
   #modified: Revision | undefined;
-  #session: Session | undefined;
+  /** On whose leases the key may be: that of the last put which is known to be done, and of those sent since. */
+  readonly #sessions = new Set<Session>();
   #standing: Standing | undefined;
   #watched: Disposable | undefined;
   #kept: Disposable | undefined;
@@ -74,10 +75,12 @@ export class KeptKey<T> {
     const { key } = keeping;
     const siblings = keptKeys(context);
     const earlier = siblings.get(key);
+    // Known before it is written: who sees it in the store first knows it for our own, and who opens it too waits for us.
+    if (!earlier) siblings.set(key, kept as KeptKey<unknown>);
     const put = async () => {
       await kept.#begin(options);
       const other = siblings.get(key);
-      if (other) other.#replace();
+      if (other && other !== kept) other.#replace();
       siblings.set(key, kept as KeptKey<unknown>);
     };
     // In the earlier one's turn as well, so that no put of its own follows ours.
@@ -87,13 +90,15 @@ export class KeptKey<T> {
   }
 
   async #begin(options: WaitOptions): Promise<void> {
-    const session = await this.#context.sessions.current(options);
+    let session: Session | undefined;
     try {
+      session = await this.#context.sessions.current(options);
       await this.#put(session, options.signal);
     } catch (error) {
+      this.#letGo();
       // It may have been applied, or may be yet.
       const ours = !this.signal.aborted && !keptKeys(this.#context).has(this.#key);
-      if (ours && session.isAlive()) void session.discard([this.#key]);
+      if (ours && session?.isAlive()) void session.discard([this.#key]);
       throw error;
     }
   }
@@ -140,7 +145,8 @@ export class KeptKey<T> {
       if (this.#removed) return;
       this.#removed = true;
       this.#letGo();
-      if (this.#session?.isAlive() && !this.signal.aborted) await this.#session.discard([this.#key]);
+      const alive = [...this.#sessions].filter((session) => session.isAlive());
+      if (!this.signal.aborted) await Promise.all(alive.map((session) => session.discard([this.#key])));
     });
   }
 
@@ -172,6 +178,8 @@ export class KeptKey<T> {
     const { kv, clock } = this.#context.backend;
     const key = this.#key;
     session.reclaim(key);
+    this.#sessions.add(session);
+    const leases = new Set([...this.#sessions].map(({ lease }) => lease.id));
     const put = { put: key, value: this.#encode(this.#value), lease: session.lease };
     const read = { get: key };
     const modified = this.#modified;
@@ -184,11 +192,7 @@ export class KeptKey<T> {
       if (entry === undefined) expected = [{ key, exists: false }];
       else if (entry.lease === session.lease.id && (commit.succeeded || sameBytes(entry.value, put.value))) {
         return this.#written(session, entry);
-      } else if (
-        modified === undefined ||
-        entry.lease === session.lease.id ||
-        entry.lease === this.#session?.lease.id
-      ) {
+      } else if (modified === undefined || (entry.lease !== undefined && leases.has(entry.lease))) {
         // Another's, when we first put it; after that an earlier put of ours, whose outcome we did not learn.
         expected = [{ key, modified: entry.modified }];
       } else throw this.#replace();
@@ -197,7 +201,8 @@ export class KeptKey<T> {
 
   #written(session: Session, { key, created, modified }: Entry): void {
     this.#modified = modified;
-    this.#session = session;
+    this.#sessions.clear();
+    this.#sessions.add(session);
     this.#watched?.[Symbol.dispose]();
     const lost = () => {
       this.#stand(undefined);

@@ -21,12 +21,10 @@ export function tellNews<State, Item>(source: {
 }): Disposable {
   const { callbacks, same } = source;
   const disposed = new AbortController();
-  const call = (callback: () => void) => {
-    try {
-      if (!disposed.signal.aborted) callback();
-    } catch (error) {
-      source.failed(error);
-    }
+  const call = (callback: () => unknown) => {
+    if (disposed.signal.aborted) return;
+    // One that is asynchronous fails later, and is not waited for either.
+    new Promise((resolve) => resolve(callback())).catch(source.failed);
   };
   const tell = async () => {
     let known: ReadonlyMap<string, Item> = new Map<string, Item>();

@@ -45,6 +45,8 @@ export class Sessions {
    */
   keep(register: (session: Session) => Promise<void>): Disposable {
     this.#keepers.add(register);
+    // It may have ended since the caller used it, when nobody was there for whom to replace it.
+    if (this.#current?.isAlive() === false) void this.#replace();
     return { [Symbol.dispose]: () => void this.#keepers.delete(register) };
   }
 

@@ -1,7 +1,19 @@
 import { type Conclave, connect, type Members, type Seat, type SeatState, tokenOf } from "@conclave/core";
 import { describe, expect, test } from "vitest";
 import { describeJunk, object } from "./junk.ts";
-import { type Any, failure, keys, losingAnswers, outcome, put, puts, remove, world } from "./kit.ts";
+import {
+  type Any,
+  Faulty,
+  failure,
+  keys,
+  losingAnswers,
+  outcome,
+  put,
+  puts,
+  remove,
+  StallingClock,
+  world,
+} from "./kit.ts";
 
 const ttlMs = 9_000;
 const intervalMs = ttlMs / 3;
@@ -281,4 +293,74 @@ describeJunk({
     await using members = await c.membership("a").members();
     return members.subscribe({ ...object(one), joined: [other] });
   },
+});
+
+test("a member is known for one's own as soon as the store shows it, before the answer to its joining", async () => {
+  const { clock, backend, conclave } = await connected();
+  const group = await conclave.membership("a").members();
+  const joined: boolean[] = [];
+  group.subscribe({ joined: ({ self }) => void joined.push(self) });
+  backend.fault = async (call, proceed) => {
+    const answer = await proceed();
+    if (puts(call)) await new Promise<void>((resolve) => void clock.after(50, resolve));
+    return answer;
+  };
+  const joining = conclave.membership("a").join();
+  await clock.advance(20);
+  expect(joined).toEqual([true]);
+  await clock.advance(50);
+  await joining;
+  expect(group.snapshot.members.map(({ self }) => self)).toEqual([true]);
+});
+
+test("a callback that fails later is told of, too", async () => {
+  const { clock, conclave, warnings } = await connected();
+  const group = await conclave.membership("a").members();
+  group.subscribe({ joined: () => Promise.reject(new Error("later")) });
+  await conclave.membership("a").join();
+  await clock.advance(0);
+  expect(warnings).toEqual([expect.stringContaining("later")]);
+});
+
+describe("a seat", () => {
+  test("stays its member's when also the session of a put without an answer is lost", async () => {
+    const { clock, backend, other, conclave } = await connected();
+    const seat = await conclave.membership("a").join();
+    // The store renews what we do not hear of, so that the leases of lost sessions live on.
+    backend.fault = async (call, proceed) => {
+      const sessions = backend.count("grant");
+      const answer = await proceed();
+      if (call.name === "keepAlive" && sessions <= 2) throw failure("UNAVAILABLE");
+      if (puts(call) && sessions === 2) throw failure("OUTCOME_UNKNOWN");
+      return answer;
+    };
+    await clock.advance(4 * ttlMs);
+    expect([backend.count("grant"), seat.signal.aborted, seat.state]).toMatchObject([3, false, { epoch: 3 }]);
+    await seat.leave();
+    expect(await keys(other, "membership/")).toEqual([]);
+  });
+
+  test("is kept though the process was stopped right after it was taken", async () => {
+    for (let turns = 0; turns < 12; turns++) {
+      const here = await world();
+      const clock = new StallingClock(here.clock);
+      const backend = new Faulty(here.client, clock);
+      const conclave = await connect(backend, { ttlMs });
+      const session = await conclave.session();
+      const stop = async () => {
+        for (let turn = 0; turn < turns; turn++) await undefined;
+        clock.stall(30_000);
+        session.isAlive();
+      };
+      backend.fault = async (call, proceed) => {
+        const answer = await proceed();
+        if (puts(call) && backend.count("grant") === 1) void stop();
+        return answer;
+      };
+      const joining = outcome(conclave.membership("a").join());
+      await here.clock.advance(2 * ttlMs);
+      expect(joining.settled).toBe(true);
+      if (joining.value) expect([turns, joining.value.state.state]).toEqual([turns, "joined"]);
+    }
+  });
 });

@@ -204,3 +204,41 @@ describe("an id that is registered again", () => {
     expect(gone).toEqual([]);
   });
 });
+
+test("of two that register an id at once, the directory says what the one that is left says", async () => {
+  const { clock, backend, conclave, neighbour } = await connected();
+  await conclave.session();
+  let written = 0;
+  // The first answer comes last.
+  backend.fault = async (call, proceed) => {
+    const answer = await proceed();
+    if (puts(call) && answer.succeeded && written++ === 0)
+      await new Promise<void>((resolve) => void clock.after(500, resolve));
+    return answer;
+  };
+  const registering = Promise.all(
+    ["a:1", "b:1"].map(async (address) => {
+      const registration = await conclave.service("a").register({ address, id: "x" });
+      return { address, registration };
+    }),
+  );
+  await clock.advance(1_000);
+  const left = (await registering).filter(({ registration }) => !registration.signal.aborted);
+  expect(left).toHaveLength(1);
+  expect(addresses(await neighbour.service("a").instances())).toEqual([left[0]?.address]);
+});
+
+test("what is registered again is what was said, whatever became of the object given", async () => {
+  const { clock, backend, conclave, neighbour } = await connected();
+  const metadata = { zone: 1 };
+  await conclave.service("a").register({ address: "a:1", metadata });
+  metadata.zone = 2;
+  backend.fault = async (call, proceed) => {
+    if (call.name === "keepAlive" && backend.count("grant") === 1) throw failure("UNAVAILABLE");
+    return proceed();
+  };
+  await clock.advance(3 * ttlMs);
+  expect(backend.count("grant")).toBe(2);
+  const { snapshot } = await neighbour.service("a").instances();
+  expect(snapshot.instances.map(({ metadata }) => metadata)).toEqual([{ zone: 1 }]);
+});

@@ -1,7 +1,7 @@
 import { checkContent, checkOptions, outOfRange, wrongType } from "../arguments.ts";
 import { decode, encode } from "../bytes.ts";
 import { segment, unsegment } from "../context.ts";
-import type { Json } from "../json.ts";
+import { encodeJson, type Json } from "../json.ts";
 import type { Entry, Revision } from "../ports/kv.ts";
 
 /** What an instance of a service says of itself. */
@@ -36,20 +36,15 @@ export function checkAdvertisement(call: string, advertisement: Advertisement, a
   checkContent(`address of ${call}`, advertisement?.address);
   if (advertisement.address === "") throw outOfRange(`address of ${call}`, "", "an address of at least one character");
   const { metadata, weight } = advertisement;
-  if (metadata !== undefined && !canBeJson(metadata))
-    throw new TypeError(`metadata of ${call} must be something that JSON can carry`);
+  if (metadata !== undefined) encodeJson(`metadata of ${call}`, metadata);
   if (weight !== undefined && typeof weight !== "number") throw wrongType(`weight of ${call}`, weight, "a number");
   if (weight !== undefined && !(weight >= 0 && weight < Infinity))
     throw outOfRange(`weight of ${call}`, weight, "0 or more");
 }
 
-/** Without the words of `JSON.stringify`'s own error, which show some of what it was given. */
-function canBeJson(value: unknown): boolean {
-  try {
-    return JSON.stringify(value) !== undefined;
-  } catch {
-    return false;
-  }
+/** As it is now: what is said again, after a lost session, is what was said, whatever became of the object given. */
+export function copyOf({ address, metadata, weight }: Advertisement): Advertisement {
+  return { address, metadata: metadata && (JSON.parse(JSON.stringify(metadata)) as Json), weight };
 }
 
 /** As Go's `naming/endpoints` package for etcd writes an endpoint; it skips the weight. */

@@ -1,7 +1,13 @@
 import { checkOptions } from "../arguments.ts";
 import type { Context, WaitOptions } from "../context.ts";
 import { KeptKey } from "../kept-key.ts";
-import { type Advertisement, advertisementOptions, checkAdvertisement, encodeAdvertisement } from "./instance.ts";
+import {
+  type Advertisement,
+  advertisementOptions,
+  checkAdvertisement,
+  copyOf,
+  encodeAdvertisement,
+} from "./instance.ts";
 
 /**
  * An instance's place in the directory: a key that is kept (see `kept-key.ts`) until it is deregistered. The last
@@ -27,7 +33,7 @@ export class Registration implements AsyncDisposable {
     value: Advertisement,
     options: WaitOptions,
   ): Promise<Registration> {
-    const keeping = { key, what: `${service}/${id}`, value, encode: encodeAdvertisement };
+    const keeping = { key, what: `${service}/${id}`, value: copyOf(value), encode: encodeAdvertisement };
     return new Registration(service, id, await KeptKey.open(context, keeping, options));
   }
 
@@ -49,7 +55,7 @@ export class Registration implements AsyncDisposable {
     const change = (before: Advertisement) => {
       const advertisement = { ...before, ...changes };
       checkAdvertisement("update", advertisement);
-      return advertisement;
+      return copyOf(advertisement);
     };
     await this.#kept.update(change, options);
   }
