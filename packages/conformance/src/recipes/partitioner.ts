@@ -298,7 +298,8 @@ export function partitioner(suite: Suite): void {
         await watching;
         for (const worker of workers) await worker.end();
         for (const { failure } of workers) expect(isCoordinationError(failure), String(failure)).toBe(false);
-        await scene.eventually(backend, async () => expect(await owners(backend)).toEqual([]));
+        const giveBackMs = 10 * scene.patienceMs; // one after the other, by a store that often refuses
+        await eventually(backend.clock, giveBackMs, async () => expect(await owners(backend)).toEqual([]));
         await closeAll(processes);
       }
       trouble.expectAtLeast(1, ...everyFault);
