@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { rendezvous } from "../src/recipes/partition.ts";
 import { describeJunk, object } from "./junk.ts";
-import { type Any, deferred, failure, keys, losingAnswers, outcome, puts, remove, world } from "./kit.ts";
+import { type Any, deferred, deletes, failure, keys, losingAnswers, outcome, puts, remove, world } from "./kit.ts";
 
 const ttlMs = 9_000;
 const settleMs = 100;
@@ -412,4 +412,45 @@ describeJunk({
       .assigned({ ...object(one), wrong: other })
       .next(),
   "partitioner.run": (c, one, other) => c.partitioner("p", { partitions: 1 }).run(one, { ...object(other), wrong: 1 }),
+});
+
+describe("a store that is away for deletes", () => {
+  const away = (call: Any, proceed: () => Promise<Any>) =>
+    deletes(call) ? Promise.reject(failure("UNAVAILABLE")) : proceed();
+
+  test("does not get a partition back that was given back and is still to be deleted", async () => {
+    const { clock, backend, conclave } = await connected();
+    const one = participant(sharesOf(conclave, 1));
+    await clock.advance(2 * settleMs);
+    const [first] = one.partitions;
+    backend.fault = away;
+    await first?.release();
+    await clock.advance(settleMs);
+    expect(one.partitions).toEqual([]);
+    backend.fault = (_, proceed) => proceed();
+    await clock.advance(ttlMs);
+    const [again] = one.partitions;
+    expect([again?.isHeld(), (again?.token ?? 0n) > (first?.token ?? 0n)]).toEqual([true, true]);
+  });
+
+  test("keeps nothing that was claimed while its member left", async () => {
+    const { clock, backend, client, other, conclave } = await connected();
+    let late: (() => Promise<unknown>) | undefined;
+    backend.fault = async (call, proceed) => {
+      if (!puts(call) || !(call.argument as Any).then.some(({ put }: Any) => put?.includes("owner/")))
+        return away(call, proceed);
+      late ??= () => client.kv.commit(call.argument as Any);
+      throw failure("OUTCOME_UNKNOWN");
+    };
+    const one = participant(sharesOf(conclave, 1));
+    await clock.advance(2 * settleMs);
+    one.controller.abort("enough");
+    await clock.advance(settleMs);
+    expect(one.end.error).toBe("enough");
+    await late?.();
+    expect(await keys(other, "partitioner/p/owner/")).toHaveLength(1);
+    backend.fault = (_, proceed) => proceed();
+    await clock.advance(2 * ttlMs);
+    expect(await keys(other)).toEqual([]);
+  });
 });

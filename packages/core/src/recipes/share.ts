@@ -1,10 +1,10 @@
 import { backoffMs } from "../backoff.ts";
 import { Bell } from "../bell.ts";
 import { type Context, segment, unsegment } from "../context.ts";
-import { CoordinationError } from "../errors.ts";
+import { CoordinationError, isCoordinationError } from "../errors.ts";
 import { decodeJson, encodeJson, type Json } from "../json.ts";
 import { KeptKey, type Standing } from "../kept-key.ts";
-import type { Entry } from "../ports/kv.ts";
+import type { Entry, Revision } from "../ports/kv.ts";
 import { Replica } from "../replica.ts";
 import { isForNow, persistently, settle } from "../settle.ts";
 import { abortable, linkSignals, onAbort, sleep } from "../signals.ts";
@@ -21,6 +21,7 @@ export interface ShareOf {
 
 interface Owned {
   readonly partition: Partition;
+  readonly created: Revision;
   readonly revoke: AbortController;
 }
 
@@ -40,12 +41,14 @@ export class Share {
   readonly #bell = new Bell();
   readonly #stopped = new AbortController();
   readonly #owned = new Map<string, Owned>();
+  /** The owners' keys that were given back last: while the store is away, they are still to be deleted. */
+  readonly #givenBack = new Map<string, Revision>();
   /** What the consumer was last told is its own. */
   #told: ReadonlyMap<string, Partition> | undefined;
   /** The members that the wanted partitions follow from. */
   #members: string | undefined;
   #wanted: ReadonlySet<string> = new Set<string>();
-  /** A claim's outcome was not learnt. */
+  /** A claim may have been applied without our knowing, or may be yet. */
   #unsure = false;
   #failures = 0;
 
@@ -113,7 +116,6 @@ export class Share {
     const { standing } = this.#seat;
     await this.#seat.remove();
     await this.#replica[Symbol.asyncDispose]();
-    // Now that we are no member, what was claimed without an answer cannot be applied any more; but it may have been.
     if (this.#unsure && standing)
       void persistently(this.#context.backend.clock, standing.session.signal, () => this.#sweep());
   }
@@ -187,18 +189,17 @@ export class Share {
     for (let left = names; left.length > 0; ) {
       const keys = left.map((name) => `${this.#of.prefix}owner/${segment(name)}`);
       const reads = keys.map((key) => ({ get: key }));
-      this.#unsure = true;
+      const claim = {
+        if: [member, ...keys.map((key) => ({ key, exists: false }))],
+        then: [...reads, ...keys.map((key) => ({ put: key, value, lease: session.lease }))],
+        else: [...reads, { get: member.key }],
+      };
       const { succeeded, results } = await settle(clock, signal, () =>
-        kv.commit(
-          {
-            if: [member, ...keys.map((key) => ({ key, exists: false }))],
-            then: [...reads, ...keys.map((key) => ({ put: key, value, lease: session.lease }))],
-            else: [...reads, { get: member.key }],
-          },
-          { signal },
-        ),
+        kv.commit(claim, { signal }).catch((error: unknown) => {
+          this.#unsure ||= isCoordinationError(error, "OUTCOME_UNKNOWN");
+          throw error;
+        }),
       );
-      this.#unsure = false;
       const entries = (results as readonly (Entry | undefined)[]).slice(0, keys.length);
       for (const [index, entry] of entries.entries())
         if (entry && this.#isOurs(entry, { session, created })) this.#own(left[index] as string, session, entry);
@@ -213,13 +214,14 @@ export class Share {
     const ring = () => this.#bell.ring();
     const partition = new Partition(name, ring, this.#context.backend, place, revoke.signal);
     onAbort(partition.signal, ring);
-    this.#owned.set(name, { partition, revoke });
+    this.#owned.set(name, { partition, created, revoke });
     if (!this.#wanted.has(name)) this.#revoke(name, revoke);
   }
 
-  /** Whether an owner's key is one that we put, on the lease that keeps us a member now. */
+  /** Whether an owner's key is one that we put, on the lease that keeps us a member now, and did not give back since. */
   #isOurs(entry: Entry, { session }: Standing): boolean {
-    return entry.lease === session.lease.id && ownerOf(entry) === this.#id;
+    const isGivenBack = entry.created === this.#givenBack.get(entry.key);
+    return entry.lease === session.lease.id && !isGivenBack && ownerOf(entry) === this.#id;
   }
 
   /** Whether the consumer was last told that it has this one. */
@@ -234,14 +236,17 @@ export class Share {
 
   async #giveBack(chosen: (owned: Owned) => boolean): Promise<void> {
     const given = [...this.#owned.values()].filter(chosen);
+    for (const { partition, created } of given) this.#givenBack.set(partition.key, created);
     await Promise.all(given.map(({ partition }) => partition.release()));
     for (const { partition } of given) this.#owned.delete(partition.name);
   }
 
-  /** Deletes what we own and were not told of. */
+  /** Deletes what we own and were not told of, once we are no member: then nothing more of it can be applied. */
   async #sweep(): Promise<void> {
     const { kv } = this.#context.backend;
-    const { entries } = await kv.list(`${this.#of.prefix}owner/`);
+    const { entries } = await kv.list(this.#of.prefix);
+    if (entries.some(({ key }) => key === `${this.#of.prefix}member/${this.#id}`))
+      throw new CoordinationError("UNAVAILABLE", "it is still a member");
     for (const { key, created } of entries.filter((entry) => ownerOf(entry) === this.#id))
       await kv.commit({ if: [{ key, created }], then: [{ delete: key }] });
   }
