@@ -137,11 +137,15 @@ export class Session implements AsyncDisposable {
       const reads = keys.map((key) => ({ get: key }));
       const { results } = await kv.commit({ then: reads }, options);
       if (this.#cleanups.get(name) !== cleanup) return true;
+      let rewritten = false;
       for (const entry of results) {
         if (entry?.lease !== this.lease.id) continue;
         const { key, modified } = entry;
-        await kv.commit({ if: [{ key, modified }], then: [{ delete: key }] }, options);
+        const { succeeded } = await kv.commit({ if: [{ key, modified }], then: [{ delete: key }] }, options);
+        rewritten ||= !succeeded;
       }
+      // What was on its way when the key was given up need not keep it until the next renewal.
+      if (rewritten) return cleanup();
       return elapsedMs(clock, since) >= this.lease.ttlMs;
     };
     this.#cleanups.set(name, cleanup);

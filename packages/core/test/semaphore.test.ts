@@ -83,6 +83,30 @@ describe("a semaphore", () => {
     expect(await keys(other)).toEqual(["semaphore/a/limit"]);
   });
 
+  test("has permits back at once though it was still being said that they were granted", async () => {
+    const { clock, backend, conclave, neighbour } = await connected();
+    await conclave.semaphore("a").resize(1);
+    const busy = await neighbour.semaphore("a").acquire();
+    backend.fault = losingAnswers(puts);
+    const first = outcome(conclave.semaphore("a").acquire());
+    await clock.advance(1_000);
+    const second = outcome(neighbour.semaphore("a").acquire());
+    await clock.advance(10);
+    // What says that it was granted arrives between the look at the key and its delete.
+    const [looked, said] = [deferred<void>(), deferred<void>()];
+    backend.fault = async (call, proceed) => {
+      if (puts(call)) return looked.promise.then(proceed).finally(said.resolve);
+      if (!deletes(call)) return proceed();
+      looked.resolve();
+      return said.promise.then(proceed);
+    };
+    await busy.release();
+    await clock.advance(1);
+    void first.value?.release();
+    await clock.advance(10);
+    expect([first.settled, second.settled]).toEqual([true, true]);
+  });
+
   test("asks for more of the line when it did not know how long a part of it matters", async () => {
     const { clock, backend, conclave, neighbour } = await connected();
     await takeAll(conclave, 40);
