@@ -320,3 +320,27 @@ test("a view ends with its signal while a schema does not answer", async () => {
   await clock.advance(0);
   expect(end.error).toBe("enough");
 });
+
+test.each(["set", "get", "read", "rollback", "open"] as const)(
+  "%s ends with its signal while a schema is silent",
+  async (call) => {
+    const { clock, conclave, neighbour } = await connected();
+    await neighbour.config("a", { k: anything() }).set({ k: "silence" });
+    const config: Any = conclave.config("a", { k: anything(() => new Promise(() => {})) });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const calls = {
+      set: () => config.set({ k: 1 }, { signal }),
+      get: () => config.get("k", { signal }),
+      read: () => config.read({ signal }),
+      rollback: () => config.rollback("k", 1, { signal }),
+      open: () => config.open({ signal }),
+    };
+    const calling = outcome(calls[call]());
+    await clock.advance(10);
+    expect(calling.settled).toBe(false);
+    controller.abort("enough");
+    await clock.advance(0);
+    expect(calling.error).toBe("enough");
+  },
+);

@@ -454,3 +454,16 @@ describe("a store that is away for deletes", () => {
     expect(await keys(other)).toEqual([]);
   });
 });
+
+test("taking part ends at once with its signal, also while the store is away in the middle of joining", async () => {
+  const { clock, backend, conclave } = await connected();
+  backend.fault = ({ name, options }, proceed) =>
+    name === "list"
+      ? new Promise((_, reject) => options?.signal?.addEventListener("abort", () => reject(options.signal?.reason)))
+      : proceed();
+  const one = participant(sharesOf(conclave));
+  await clock.advance(settleMs);
+  one.controller.abort("enough");
+  await clock.advance(0);
+  expect(one.end.error).toBe("enough");
+});

@@ -3,6 +3,7 @@ import { byteLength, decode } from "../bytes.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
 import { decodeJson, encodeJson } from "../json.ts";
 import type { CallOptions, Revision } from "../ports/kv.ts";
+import { abortable } from "../signals.ts";
 import {
   type ConfigDefaults,
   type ConfigInputs,
@@ -111,7 +112,8 @@ export class Config<S extends ConfigSchemas, D extends ConfigDefaults<S> = Recor
   async read(options: CallOptions = {}): Promise<ConfigSnapshot<S, D>> {
     checkOptions("read", options, callOptions);
     const { entries, revision } = await this.#context.backend.kv.list(this.#keys.values, options);
-    const read = await this.#lastGood.read(new Map(entries.map((entry) => [entry.key, entry])));
+    const reading = this.#lastGood.read(new Map(entries.map((entry) => [entry.key, entry])));
+    const read = await abortable(reading, options.signal);
     return { ...read, revision, stale: false };
   }
 
@@ -123,8 +125,9 @@ export class Config<S extends ConfigSchemas, D extends ConfigDefaults<S> = Recor
     this.#checkKey("key of get", key);
     checkOptions("get", options, callOptions);
     const entry = await this.#context.backend.kv.get(this.#keys.value(key), options);
-    const value = entry ? await decodeSetting(key, this.#schemas[key] as StandardSchema, entry) : this.#defaults[key];
-    return value as ConfigValues<S, D>[K];
+    if (entry === undefined) return this.#defaults[key] as ConfigValues<S, D>[K];
+    const decoding = decodeSetting(key, this.#schemas[key] as StandardSchema, entry);
+    return (await abortable(decoding, options.signal)) as ConfigValues<S, D>[K];
   }
 
   /**
@@ -151,7 +154,9 @@ export class Config<S extends ConfigSchemas, D extends ConfigDefaults<S> = Recor
       this.#checkKey("values of set", key);
       const json = encodeJson(`${key} of set`, values[key]);
       drafts.push({ key, json: decode(json) });
-      await validated(`${key} of set`, key, this.#schemas[key] as StandardSchema, decodeJson({ key, value: json }));
+      const value = decodeJson({ key, value: json });
+      const validating = validated(`${key} of set`, key, this.#schemas[key] as StandardSchema, value);
+      await abortable(validating, options.signal);
     }
     return this.#write("set", drafts, { ...options, unchanged });
   }
@@ -182,7 +187,8 @@ export class Config<S extends ConfigSchemas, D extends ConfigDefaults<S> = Recor
     if (found === undefined) return undefined;
     // Before the schema has it, which may change what it is given.
     const drafts = [{ key, json: decode(encodeJson(key, found.value)) }];
-    await validated(`version ${version} of ${key}`, key, this.#schemas[key] as StandardSchema, found.value);
+    const schema = this.#schemas[key] as StandardSchema;
+    await abortable(validated(`version ${version} of ${key}`, key, schema, found.value), options.signal);
     return (await this.#write("rollback", drafts, options)) as SettingsWritten;
   }
 

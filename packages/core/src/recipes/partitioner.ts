@@ -59,7 +59,7 @@ export class Partitioner {
   }
 
   /**
-   * Takes part for as long as it is iterated: yields the partitions that this process owns, none at first, and again
+   * Takes part for as long as it is iterated: yields the partitions that this process owns, perhaps none yet, and again
    * whenever they are others. What comes is claimed for you; what goes waits for you:
    *
    * When an assignment lacks a partition that the one before it had, that one's signal has aborted. Stop what uses it, and

@@ -72,7 +72,7 @@ export class Share {
     };
     const seat = await KeptKey.open(context, keeping, { signal });
     try {
-      return new Share(context, of, id, seat, await Replica.open(context.backend, of.prefix, context.closed));
+      return new Share(context, of, id, seat, await Replica.open(context.backend, of.prefix, signal));
     } catch (error) {
       await seat.remove();
       throw error;
