@@ -132,6 +132,23 @@ test("who gives up while the store is away has its place until it is back, and b
   expect([theirs.settled, (await keys(other, "doublebarrier/a/line/")).length]).toEqual([false, 1]);
 });
 
+test("two hundred who give up at once do so in a few commits each, and break nothing", async () => {
+  const { clock, backend, other, conclave, neighbour } = await connected();
+  const controller = new AbortController();
+  const entering = Array.from({ length: 200 }, () =>
+    outcome(conclave.doubleBarrier("a", { count: 300 }).enter({ signal: controller.signal })),
+  );
+  await clock.advance(100);
+  const theirs = outcome(neighbour.doubleBarrier("a", { count: 300 }).enter());
+  await clock.advance(100);
+  const calls = backend.calls.length;
+  controller.abort("enough");
+  await clock.advance(20_000);
+  expect(entering.every(({ error }) => error === "enough")).toBe(true);
+  expect([theirs.settled, (await keys(other, "doublebarrier/a/line/")).length]).toEqual([false, 1]);
+  expect(backend.calls.length - calls).toBeLessThan(200 * 12);
+}, 30_000);
+
 test("more members than a commit has room for enter and leave, and leave nothing behind", async () => {
   const { clock, other, conclave } = await connected();
   const barrier = conclave.doubleBarrier("a", { count: 110 });

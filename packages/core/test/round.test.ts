@@ -126,3 +126,20 @@ test("who withdrew is remembered for a while, and broken generations too, and ne
   expect(round.withdrawn).toHaveLength(100);
   expect(round.withdrawn.at(-1)).toBe(300n);
 });
+
+test("more who give up than a round remembers have not died", () => {
+  const terms: Terms = { count: 300, onDeath: "break" };
+  const line = Array.from({ length: 251 }, (_, index): Member => {
+    return { key: String(index), created: BigInt(index + 1), terms };
+  });
+  const known = new Set(line.map(({ created }) => created));
+  let round = decodeRound(undefined);
+  for (const { created } of line.slice(0, 250)) round = withoutWaiting(round, created);
+  const value = encodeRound(round);
+  round = decodeRound({ key: "round", value, created: 1n, modified: 1n, lease: undefined });
+  const seen: Seen = { round, modified: 1n, line: line.slice(250), left: [] };
+  expect(round.withdrawn).toHaveLength(100);
+  expect(nextRound(seen, terms, known)).toBeUndefined();
+  // One who is remembered, and did not give up, has.
+  expect(nextRound(seen, terms, new Set([...known, 252n]))).toMatchObject({ phase: "broken" });
+});

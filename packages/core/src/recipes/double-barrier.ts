@@ -1,4 +1,5 @@
 import { checkCount, checkFunction, checkOptions, outOfRange } from "../arguments.ts";
+import { backoffMs } from "../backoff.ts";
 import { encode } from "../bytes.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
 import { CoordinationError, isCoordinationError } from "../errors.ts";
@@ -7,7 +8,7 @@ import type { Place } from "../place.ts";
 import type { Entry, Operation } from "../ports/kv.ts";
 import type { Session } from "../session.ts";
 import { patiently, persistently, settle } from "../settle.ts";
-import { abortable, linkSignals } from "../signals.ts";
+import { abortable, linkSignals, sleep } from "../signals.ts";
 import { tokenOf } from "../token.ts";
 import { Passage } from "./passage.ts";
 import { agree, endingOf, type Round, type Seen, standingOf, type Terms, withoutWaiting } from "./round.ts";
@@ -207,7 +208,7 @@ export class DoubleBarrier {
     const [key] = keys as [string];
     const { signal } = session;
     return persistently(backend.clock, signal, async () => {
-      for (;;) {
+      for (let conflicts = 1; ; conflicts++) {
         const { round, modified, line } = await this.#rounds.look(signal);
         if (!line.some((member) => member.key === key)) return;
         const standing = standingOf(round, created);
@@ -220,6 +221,8 @@ export class DoubleBarrier {
           { signal },
         );
         if (succeeded) return;
+        // Of many who give up at once, one at a time can say so.
+        await sleep(backend.clock, backoffMs(backend.clock, conflicts), signal);
       }
     });
   }

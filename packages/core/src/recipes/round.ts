@@ -34,6 +34,8 @@ export interface Round {
   readonly broken: readonly number[];
   /** When those were created who gave up while they waited: they did not die. */
   readonly withdrawn: readonly Revision[];
+  /** Of those created up to here it is not known any more whether they gave up. */
+  readonly forgotten: Revision;
 }
 
 /** All there is to see of a double barrier, in one consistent cut. */
@@ -50,7 +52,16 @@ export interface Seen {
 /** How many broken generations, and how many who withdrew, are remembered for who sleeps long. */
 const remembered = 100;
 
-const none: Round = { generation: 0, after: 0n, last: 0n, phase: "over", size: 0, broken: [], withdrawn: [] };
+const none: Round = {
+  generation: 0,
+  after: 0n,
+  last: 0n,
+  phase: "over",
+  size: 0,
+  broken: [],
+  withdrawn: [],
+  forgotten: 0n,
+};
 
 /** The members of the last generation who have not left. */
 export function insideOf({ round, line }: Seen): readonly Member[] {
@@ -92,10 +103,10 @@ export function agree(one: Terms, other: Terms): boolean {
   return one.count === other.count && one.onDeath === other.onDeath;
 }
 
-/** Whether one of those who were known to wait is gone, and did not give up. */
+/** Whether one of those who were known to wait is gone, and surely did not give up. */
 function hasDied(known: ReadonlySet<Revision>, { round, line }: Seen): boolean {
   const there = new Set([...line.map(({ created }) => created), ...round.withdrawn]);
-  return [...known].some((created) => created > round.last && !there.has(created));
+  return [...known].some((created) => created > round.last && created > round.forgotten && !there.has(created));
 }
 
 function following(round: Round, { created: last }: Member, size: number): Round {
@@ -109,7 +120,9 @@ function brokenRound(round: Round): Round {
 
 /** The round after one who waited gave up. */
 export function withoutWaiting(round: Round, created: Revision): Round {
-  return { ...round, withdrawn: [...round.withdrawn, created].slice(-remembered) };
+  const all = [...round.withdrawn, created];
+  const forgotten = [round.forgotten, ...all.slice(0, -remembered)].reduce((one, other) => (one > other ? one : other));
+  return { ...round, withdrawn: all.slice(-remembered), forgotten };
 }
 
 /** What has become of one who entered the line at `created`, and has not left. */
@@ -133,20 +146,22 @@ export function neighbourOf(seen: Seen, created: Revision): Member | undefined {
 }
 
 export function encodeRound(round: Round): Uint8Array {
-  const { after, last, withdrawn } = round;
+  const { after, last, withdrawn, forgotten } = round;
   return encodeJson("the state of a double barrier", {
     ...round,
     after: String(after),
     last: String(last),
     withdrawn: withdrawn.map(String),
+    forgotten: String(forgotten),
   });
 }
 
 export function decodeRound(entry: Entry | undefined): Round {
   if (!entry) return none;
   try {
-    const { after, last, withdrawn, ...rest } = decodeJson(entry) as unknown as Round;
-    return { ...rest, after: BigInt(after), last: BigInt(last), withdrawn: withdrawn.map(BigInt) };
+    const { after, last, withdrawn, forgotten, ...rest } = decodeJson(entry) as unknown as Round;
+    const revisions = { after: BigInt(after), last: BigInt(last), forgotten: BigInt(forgotten) };
+    return { ...rest, ...revisions, withdrawn: withdrawn.map(BigInt) };
   } catch {
     throw new CoordinationError("CORRUPT", `the value of the key ${entry.key} is not the state of a double barrier`);
   }
