@@ -93,6 +93,21 @@ test("a pop says that it does not know when the session ends while it takes some
   expect(popped.error).toMatchObject({ code: "OUTCOME_UNKNOWN" });
 });
 
+test("who gives up waiting while the store is away rejects at once, and leaves no key once it is back", async () => {
+  const scene = await connected();
+  const { clock, client, conclave } = scene;
+  const controller = new AbortController();
+  const popped = outcome(conclave.destructiveQueue("d").pop({ signal: controller.signal }));
+  await clock.advance(10);
+  client.disconnect();
+  controller.abort("enough");
+  await clock.advance(1);
+  expect(popped.error).toBe("enough");
+  client.reconnect();
+  await clock.advance(ttlMs);
+  expect(await left(scene)).toEqual([]);
+});
+
 test("who waits rejects when the session ends or the conclave closes, and leaves no key", async () => {
   const scene = await connected();
   const { clock, backend, conclave, neighbour } = scene;

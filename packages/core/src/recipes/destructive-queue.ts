@@ -89,10 +89,13 @@ export class DestructiveQueue<T extends Json = Json> {
           recheckMs,
         });
         const taken = await this.#takeOf(some, signal);
-        if (taken) return taken;
+        if (!taken) continue;
+        await leave(place);
+        return taken;
       }
-    } finally {
-      await leave(place);
+    } catch (error) {
+      void leave(place);
+      throw error;
     }
   }
 
