@@ -87,7 +87,7 @@ export class Barrier {
 
   /**
    * Resolves when it is open, or was for however short a time: in one round trip when it is open now. Needs no session, and
-   * asks the store for nothing while the barrier stays closed. An outage only delays it. Rejects with `signal.reason`, with
+   * while the barrier stays closed asks the store for nothing but a look every ten seconds or so. An outage only delays it. Rejects with `signal.reason`, with
    * `CLOSED` when the conclave closes, and with `DENIED` as the store says.
    */
   async wait(options: WaitOptions = {}): Promise<void> {

@@ -92,7 +92,7 @@ export class Latch {
 
   /**
    * Resolves when the count is zero: in one round trip when it is now. Needs no session, and asks the store for nothing
-   * while others count. An outage only delays it. Rejects with `signal.reason`, with `RangeError` when the latch is in use
+   * while others count but for a look every ten seconds or so. An outage only delays it. Rejects with `signal.reason`, with `RangeError` when the latch is in use
    * with another count, with `CLOSED` when the conclave closes, and with `DENIED` as the store says.
    */
   async wait(options: WaitOptions = {}): Promise<void> {
