@@ -70,8 +70,8 @@ export const mutants: readonly Mutant[] = [
   {
     breaks: "an unknown outcome of a claim is taken for a lost race, and the job is held by nobody",
     file: `${core}/queue-claims.ts`,
-    find: "if (!commit.succeeded && !claims.every(isOurs)) {",
-    replace: "if (!commit.succeeded) {",
+    find: "commit.succeeded || isOurs(claims[index])",
+    replace: "commit.succeeded",
     killedBy: "a queue, under jitter",
   },
   {
@@ -84,8 +84,8 @@ export const mutants: readonly Mutant[] = [
   {
     breaks: "a bounded queue takes a place that is taken",
     file: `${core}/queue.ts`,
-    find: "return modified === undefined ? { key, exists: false } : { key, modified };",
-    replace: 'return modified === undefined ? { key: key + "x", exists: false } : { key, modified };',
+    find: "if (left === undefined) return [{ key, exists: false }];",
+    replace: 'if (left === undefined) return [{ key: key + "x", exists: false }];',
     killedBy: "a queue never holds more than its maximum length",
   },
   {

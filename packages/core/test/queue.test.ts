@@ -1,7 +1,10 @@
 import { type Conclave, connect, type Queue, type QueueOptions } from "@conclave/core";
-import type { Txn } from "@conclave/core/backend";
+import type { Txn, Watch } from "@conclave/core/backend";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { Context } from "../src/context.ts";
+import { indexOf } from "../src/recipes/queue-index.ts";
+import { QueueKeys } from "../src/recipes/queue-item.ts";
 import {
   type Call,
   deferred,
@@ -11,6 +14,7 @@ import {
   keys,
   losingAnswers,
   outcome,
+  put,
   puts,
   remove,
   StallingClock,
@@ -204,6 +208,26 @@ describe("a claim that is given up", () => {
     expect(values.sort()).toEqual(["b", "c"]);
   });
 
+  test("whose answer was lost gives those of several that are left, when one was taken away before it was sent again", async () => {
+    const { clock, backend, other, queue } = await opened();
+    await queue.enqueueAll([{ value: "a" }, { value: "b" }, { value: "c" }]);
+    let first = true;
+    backend.fault = async (call, proceed) => {
+      if (!claims(call) || !first) return proceed();
+      first = false;
+      await proceed();
+      const [claim] = await keys(other, "queue/q/index/claim/");
+      await remove(other, claim as string);
+      throw failure("OUTCOME_UNKNOWN");
+    };
+    const claimed = outcome(queue.claimAll({ atMost: 3 }));
+    await clock.advance(1_000);
+    expect(claimed.value?.map(({ value }) => value)).toEqual(["b", "c"]);
+    const again = await queue.claim();
+    expect([again.value, again.deliveries]).toEqual(["a", 2]);
+    expect(await queue.ackAll([...(claimed.value ?? []), again])).toEqual([]);
+  });
+
   test("for good, by a store that denies it, rejects", async () => {
     const { backend, queue } = await opened();
     await queue.enqueue("a");
@@ -295,6 +319,19 @@ describe("the index", () => {
     await conclave.close();
   });
 
+  test("is let go of when nobody used it for a while, so that many queues for a moment each cost nothing", async () => {
+    const { clock, backend } = await world();
+    const context = { backend, closed: new AbortController().signal } as unknown as Context;
+    const keys = new QueueKeys("queue/q/");
+    const index = indexOf(context, keys);
+    expect(indexOf(context, new QueueKeys("queue/q/"))).toBe(index);
+    (await index.open(context.closed))[Symbol.dispose]();
+    await clock.advance(29_000);
+    expect(indexOf(context, keys)).toBe(index);
+    await clock.advance(2_000);
+    expect(indexOf(context, keys)).not.toBe(index);
+  });
+
   test("leaves no timer behind a conclave that was closed", async () => {
     const { clock, conclave, neighbour, queue } = await opened({ visibilityMs: 60_000 });
     await queue.enqueue("a");
@@ -306,6 +343,67 @@ describe("the index", () => {
     expect(waiting.error).toMatchObject({ code: "CLOSED" });
     expect(clock.pendingTimers).toBe(0);
   });
+});
+
+describe("a bounded queue", () => {
+  test("keeps its bound though a watch shows an item later than the place it takes", async () => {
+    const { clock, backend, neighbour, conclave } = await opened();
+    backend.fault = async (call, proceed) => {
+      const made = await proceed();
+      if (call.name !== "watch") return made;
+      const watch = made as Watch;
+      return {
+        async *[Symbol.asyncIterator]() {
+          for await (const batch of watch) {
+            if ("gap" in batch) yield batch;
+            else yield { ...batch, changes: batch.changes.filter(({ key }) => !key.includes("/item/")) };
+          }
+        },
+        [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose](),
+      };
+    };
+    const full = neighbour.queue("full", { maxLength: 1 });
+    const controller = new AbortController();
+    await full.enqueue("a");
+    const waiting = outcome(conclave.queue("full", { maxLength: 1 }).enqueue("c", { signal: controller.signal }));
+    await clock.advance(10);
+    const claimed = await full.claim();
+    const put = full.enqueue("b");
+    await claimed.ack();
+    await clock.advance(1_000);
+    expect((await full.counts()).waiting).toBe(1);
+    controller.abort();
+    await Promise.allSettled([put, waiting]);
+  });
+
+  test("that is full costs those who wait next to nothing while others work", async () => {
+    const { clock, conclave } = await opened();
+    const queue = conclave.queue<number>("full", { maxLength: 2_000 });
+    const filledSince = performance.now();
+    for (let from = 0; from < 2_000; from += 25)
+      await queue.enqueueAll(Array.from({ length: 25 }, (_, index) => ({ value: from + index })));
+    const fillingMs = performance.now() - filledSince;
+    const waiting = Array.from({ length: 50 }, (_, index) => outcome(queue.enqueue(index)));
+    await clock.advance(100);
+    const since = performance.now();
+    for (let jobs = 0; jobs < 20; jobs++) await (await queue.claim()).ack();
+    await clock.advance(1_000);
+    expect(waiting.filter(({ settled }) => settled)).toHaveLength(20);
+    // A look at each place, by each who waits, at each change, would take twice as long again.
+    expect(performance.now() - since).toBeLessThan(8 * fillingMs);
+    await conclave.close();
+  }, 30_000);
+});
+
+test("what somebody else put into a queue is a dead letter that can be paged past and thrown away", async () => {
+  const { other, queue } = await opened();
+  await put(other, "queue/q/index/item/stray", "junk");
+  await expect.poll(() => queue.tryClaim().then(() => queue.counts())).toMatchObject({ waiting: 0, dead: 1 });
+  const [letter] = await queue.deadLetters();
+  expect(letter).toMatchObject({ id: "stray", reason: "what the index says of it cannot be read" });
+  expect(await queue.deadLetters({ startAfter: "stray" })).toEqual([]);
+  expect(await queue.discardDead(["stray"])).toBe(1);
+  expect(await keys(other, "queue/")).toEqual([]);
 });
 
 const enqueueing = fc.record({

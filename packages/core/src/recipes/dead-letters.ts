@@ -1,4 +1,4 @@
-import { callOptions, checkOptions } from "../arguments.ts";
+import { callOptions, checkName, checkOptions } from "../arguments.ts";
 import type { Context } from "../context.ts";
 import type { Json } from "../json.ts";
 import type { CallOptions, Entry, Put } from "../ports/kv.ts";
@@ -52,7 +52,7 @@ export class DeadLetters {
 
   async page({ limit = 20, startAfter, ...call }: DeadLetterOptions): Promise<readonly DeadLetter[]> {
     checkCount("limit of deadLetters", limit, lettersPerPage);
-    if (startAfter !== undefined) checkIds("startAfter of deadLetters", [startAfter]);
+    if (startAfter !== undefined) checkName("startAfter of deadLetters", startAfter);
     const entries = await this.#list(limit, startAfter, call);
     const { kv } = this.#context.backend;
     return Promise.all(

@@ -7,7 +7,7 @@ import type { Condition, Delete, Entry, Put } from "../ports/kv.ts";
 import { isForNow, settle } from "../settle.ts";
 import { abortable, linkSignals, sleep } from "../signals.ts";
 import { type Claimed, Job } from "./job.ts";
-import type { QueueIndex } from "./queue-index.ts";
+import { indexOf, type QueueIndex } from "./queue-index.ts";
 import {
   burial,
   type Claim,
@@ -49,13 +49,11 @@ export interface Deliveries {
 export class Claims {
   readonly #context: Context;
   readonly #keys: QueueKeys;
-  readonly #index: QueueIndex;
   readonly #deliveries: Deliveries;
 
-  constructor(context: Context, keys: QueueKeys, index: QueueIndex, deliveries: Deliveries) {
+  constructor(context: Context, keys: QueueKeys, deliveries: Deliveries) {
     this.#context = context;
     this.#keys = keys;
-    this.#index = index;
     this.#deliveries = deliveries;
   }
 
@@ -97,6 +95,10 @@ export class Claims {
       const [job] = await this.#try(1, linked.signal, () => (looks++ === 0 ? due : []));
       if (job) return job;
     }
+  }
+
+  get #index(): QueueIndex {
+    return indexOf(this.#context, this.#keys);
   }
 
   get #spread(): number {
@@ -205,14 +207,17 @@ export class Claims {
     const results = commit.results as readonly (Entry | undefined)[];
     const claims = commit.succeeded ? [] : results.slice(items.length, 2 * items.length);
     const isOurs = (entry: Entry | undefined) => entry && recordOf<Claim>(entry.value)?.attempt === claim.attempt;
-    if (!commit.succeeded && !claims.every(isOurs)) {
+    // Of what an earlier sending claimed, somebody may have taken some away by now: the others are ours all the same.
+    const ours = [...items.keys()].filter((index) => commit.succeeded || isOurs(claims[index]));
+    if (ours.length === 0) {
       const now = results.slice(2 * items.length);
       const untouched = [...items.keys()].filter(
         (index) => claims[index] === undefined && now[index]?.modified === items[index]?.modified,
       );
       return { taken: undefined, untouched };
     }
-    const taken = items.map(({ id }, index) => {
+    const taken = ours.map((index) => {
+      const { id } = items[index] as Item;
       const created = claims[index]?.created ?? commit.revision;
       const place = { session, keys: [keys.claim(id)], created, resent: false };
       const meta = counted[index] as Meta;

@@ -6,12 +6,19 @@ import { Replica } from "../replica.ts";
 import { abortable, onAbort } from "../signals.ts";
 import { Crowd } from "./crowd.ts";
 import type { Item, QueueKeys } from "./queue-item.ts";
-import { type Overdue, QueueShelf } from "./queue-shelf.ts";
+import { type Overdue, QueueShelf, type Slot } from "./queue-shelf.ts";
 
 /** How long the index stays open when nobody uses it, so that one claim after another finds it open. */
 const lingerMs = 30_000;
 /** The longest that a wait relies on timers and news alone. */
 const longestPatienceMs = 10_000;
+
+/** A place of a bounded queue that nothing takes, and what an item left there that somebody removed by hand. */
+export interface FreeSlot {
+  readonly number: number;
+  readonly left: Slot | undefined;
+}
+
 /**
  * One process's live copy of a queue's index, shared by all who claim from that queue there: what is due, in which order,
  * and which places of a bounded queue are free. What one of them is trying to get, the others pass over.
@@ -19,6 +26,7 @@ const longestPatienceMs = 10_000;
 export class QueueIndex {
   readonly #context: Context;
   readonly #keys: QueueKeys;
+  readonly #forget: () => void;
   /** Those who compete for items. */
   readonly claimants: Crowd;
   /** Those who compete for the places of a bounded queue. */
@@ -29,6 +37,8 @@ export class QueueIndex {
   #shelf: QueueShelf;
   /** What the shelf shows. */
   #shown = EntryMap.empty;
+  /** All places that were free when the shelf showed this, if they were few. */
+  #free: { readonly shown: EntryMap; readonly maxLength: number; readonly numbers: readonly number[] } | undefined;
   #replica: Replica | undefined;
   #opening: Promise<void> | undefined;
   #closing = new AbortController();
@@ -36,9 +46,11 @@ export class QueueIndex {
   #users = 0;
   #linger: Disposable | undefined;
 
-  constructor(context: Context, keys: QueueKeys) {
+  /** `forget` is called when nobody has used it for a while. */
+  constructor(context: Context, keys: QueueKeys, forget: () => void) {
     this.#context = context;
     this.#keys = keys;
+    this.#forget = forget;
     this.#shelf = new QueueShelf(keys);
     this.claimants = new Crowd(context.backend.clock);
     this.producers = new Crowd(context.backend.clock);
@@ -99,20 +111,29 @@ export class QueueIndex {
     };
   }
 
-  /** Some places that nothing takes, with what is to be overwritten where somebody removed an item by hand. */
-  freeSlots(atMost: number, maxLength: number): ReadonlyMap<number, Revision | undefined> {
+  /** Some places that nothing takes, each with what is to be overwritten where somebody removed an item by hand. */
+  freeSlots(atMost: number, maxLength: number): readonly FreeSlot[] {
     const shelf = this.#current();
     const { revision } = this.#replica as Replica;
-    const free = new Map<number, Revision | undefined>();
-    const start = this.producers.pick(maxLength);
-    for (let index = 0; index < maxLength && free.size < atMost; index++) {
-      const number = (start + index) % maxLength;
+    const free: FreeSlot[] = [];
+    const passed: number[] = [];
+    for (const number of this.#candidates(maxLength)) {
+      if (free.length === atMost) return free;
       const key = this.#keys.slot(number);
       const slot = shelf.slot(key);
-      const outOfDate = (this.#passed.get(key) ?? 0n) > revision;
-      if (!outOfDate && (slot === undefined || slot.orphaned)) free.set(number, slot?.modified);
+      if (slot?.id !== undefined && shelf.has(slot.id)) continue;
+      if ((this.#passed.get(key) ?? 0n) > revision) passed.push(number);
+      else free.push({ number, left: slot });
     }
+    // All were looked at: while nothing changes, nobody need look at the taken ones again.
+    this.#free = { shown: this.#shown, maxLength, numbers: [...free.map(({ number }) => number), ...passed] };
     return free;
+  }
+
+  /** The places that may be free. */
+  #candidates(maxLength: number): Iterable<number> {
+    const { shown, maxLength: of, numbers } = { ...this.#free };
+    return numbers && shown === this.#shown && of === maxLength ? numbers : Array(maxLength).keys();
   }
 
   #dueOn(shelf: QueueShelf, atMost: number): readonly (Item | Overdue)[] {
@@ -178,6 +199,7 @@ export class QueueIndex {
       close();
       this.#opening = undefined;
       this.#closing.abort();
+      this.#forget();
     });
     const link = onAbort(closed, close);
     this.#linger = { [Symbol.dispose]: close };
@@ -186,11 +208,12 @@ export class QueueIndex {
 
 const shared = new WeakMap<Context, Map<string, QueueIndex>>();
 
-/** The index of a queue, the same for all who use that queue in this process. */
+/** The index of a queue, the same for all who use that queue in this process, for as long as anybody does. */
 export function indexOf(context: Context, keys: QueueKeys): QueueIndex {
+  const { prefix } = keys;
   const indexes = shared.get(context) ?? new Map<string, QueueIndex>();
   shared.set(context, indexes);
-  const index = indexes.get(keys.prefix) ?? new QueueIndex(context, keys);
-  indexes.set(keys.prefix, index);
+  const index = indexes.get(prefix) ?? new QueueIndex(context, keys, () => indexes.delete(prefix));
+  indexes.set(prefix, index);
   return index;
 }

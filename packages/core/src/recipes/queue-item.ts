@@ -1,4 +1,4 @@
-import { outOfRange, wrongType } from "../arguments.ts";
+import { checkName, outOfRange, wrongType } from "../arguments.ts";
 import { decode } from "../bytes.ts";
 import { encodeJson, type Json } from "../json.ts";
 import type { Delete, Entry, Put } from "../ports/kv.ts";
@@ -169,9 +169,7 @@ export function checkPriority(argument: string, priority: unknown): asserts prio
 /** The ids of dead letters, as `redrive` and `discardDead` take them. */
 export function checkIds(argument: string, ids: unknown): asserts ids is readonly string[] {
   if (!Array.isArray(ids)) throw wrongType(argument, ids, "an array of ids");
-  for (const [index, id] of ids.entries())
-    if (typeof id !== "string" || !/^[0-9a-f]{32}(-\d{2})?$/.test(id))
-      throw wrongType(`${argument}[${index}]`, id, "an id that enqueue gave");
+  for (const [index, id] of ids.entries()) checkName(`${argument}[${index}]`, id);
 }
 
 /** A payload's value; undefined when it is missing or not JSON. */

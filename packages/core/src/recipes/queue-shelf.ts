@@ -10,6 +10,13 @@ export interface Overdue extends Item {
   readonly claim: Entry;
 }
 
+/** What holds a place of a bounded queue, though somebody may have removed its item by hand. */
+export interface Slot {
+  readonly modified: bigint;
+  /** Whose place it is; undefined when nobody can read that. */
+  readonly id: string | undefined;
+}
+
 /** What is in a queue, in the order in which it is to be delivered; folded from the entries of its index. */
 export class QueueShelf {
   readonly #keys: QueueKeys;
@@ -17,7 +24,7 @@ export class QueueShelf {
   readonly #claims = new Map<string, Entry>();
   /** Until when those claims count that do not count for ever. */
   readonly #deadlines = new Map<string, number>();
-  readonly #slots = new Map<string, Entry>();
+  readonly #slots = new Map<string, Slot>();
   readonly #waiting = new SortedList<Item>(isBefore);
   readonly #delayed = new SortedList<Item>(isDueBefore);
 
@@ -30,7 +37,7 @@ export class QueueShelf {
     const { items, claims, slots } = this.#keys;
     if (key.startsWith(items)) this.#putItem(key.slice(items.length), entry);
     else if (key.startsWith(claims)) this.#putClaim(key.slice(claims.length), entry);
-    else if (key.startsWith(slots)) set(this.#slots, key, entry);
+    else if (key.startsWith(slots)) set(this.#slots, key, entry && slotOf(entry));
   }
 
   /** What can be had now, best first: unclaimed items that are due, and items whose claim is overdue. */
@@ -53,9 +60,8 @@ export class QueueShelf {
       const [item, claim] = [this.#items.get(id), this.#claims.get(id)];
       if (untilMs + clockMarginMs > nowMs || !item || !claim || isPassed(claim.key, claim.modified)) continue;
       due.push({ ...item, claim });
-      due.sort((one, other) => (isBefore(one, other) ? -1 : 1));
     }
-    return due.slice(0, atMost);
+    return due.sort((one, other) => (isBefore(one, other) ? -1 : 1)).slice(0, atMost);
   }
 
   /** In how many milliseconds something becomes due that is not yet. */
@@ -66,11 +72,13 @@ export class QueueShelf {
     return next - nowMs;
   }
 
-  /** What holds a place of a bounded queue; `orphaned` if somebody removed its item by hand. */
-  slot(key: string): { readonly modified: bigint; readonly orphaned: boolean } | undefined {
-    const entry = this.#slots.get(key);
-    const id = entry && recordOf<{ id: string }>(entry.value)?.id;
-    return entry && { modified: entry.modified, orphaned: id === undefined || !this.#items.has(id) };
+  /** What holds a place of a bounded queue. */
+  slot(key: string): Slot | undefined {
+    return this.#slots.get(key);
+  }
+
+  has(id: string): boolean {
+    return this.#items.has(id);
   }
 
   #putItem(id: string, entry: Entry | undefined): void {
@@ -96,6 +104,11 @@ export class QueueShelf {
     if (!item || this.#claims.has(id)) return;
     (item.meta.availableAtMs > 0 ? this.#delayed : this.#waiting).add(item);
   }
+}
+
+function slotOf({ value, modified }: Entry): Slot {
+  const id: unknown = recordOf<{ id: string }>(value)?.id;
+  return { modified, id: typeof id === "string" && id !== "" ? id : undefined };
 }
 
 function isDueBefore(one: Item, other: Item): boolean {

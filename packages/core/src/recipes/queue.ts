@@ -4,12 +4,12 @@ import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../con
 import { encodeJson, type Json } from "../json.ts";
 import { portableLimits } from "../ports/backend.ts";
 import { elapsedMs, instant } from "../ports/clock.ts";
-import type { CallOptions, Listing, Put, Revision } from "../ports/kv.ts";
+import type { CallOptions, Condition, Listing, Put, Revision } from "../ports/kv.ts";
 import { linkSignals, sleep } from "../signals.ts";
 import { checkLetters, type DeadLetter, type DeadLetterOptions, DeadLetters } from "./dead-letters.ts";
 import { Job } from "./job.ts";
 import { Claims, jobsPerClaim } from "./queue-claims.ts";
-import { indexOf, type QueueIndex } from "./queue-index.ts";
+import { type FreeSlot, indexOf, type QueueIndex } from "./queue-index.ts";
 import {
   checkCount,
   checkDelay,
@@ -78,7 +78,6 @@ const overheadBytes = 64 * 1024;
 export class Queue<T extends Json = Json> {
   readonly #context: Context;
   readonly #keys: QueueKeys;
-  readonly #index: QueueIndex;
   readonly #claims: Claims;
   readonly #letters: DeadLetters;
   readonly #maxLength: number | undefined;
@@ -92,8 +91,7 @@ export class Queue<T extends Json = Json> {
     if (maxLength !== undefined) checkCount("maxLength", maxLength, 10_000);
     this.#context = context;
     this.#maxLength = maxLength;
-    this.#index = indexOf(context, this.#keys);
-    this.#claims = new Claims(context, this.#keys, this.#index, { maxDeliveries, visibilityMs });
+    this.#claims = new Claims(context, this.#keys, { maxDeliveries, visibilityMs });
     this.#letters = new DeadLetters(context, this.#keys);
   }
 
@@ -149,7 +147,7 @@ export class Queue<T extends Json = Json> {
     return job as Job<T>;
   }
 
-  /** A job if one is due, and otherwise undefined. Rejects as `claim`, and with `UNAVAILABLE` at any time. */
+  /** A job if one is due, and otherwise undefined. Rejects as `claim`, and with `UNAVAILABLE`, `LEASE_LOST` or `LIMIT` at any time. */
   async tryClaim(options: WaitOptions = {}): Promise<Job<T> | undefined> {
     checkOptions("tryClaim", options, ["signal"]);
     return (await this.#claims.now(options.signal)) as Job<T> | undefined;
@@ -269,52 +267,67 @@ export class Queue<T extends Json = Json> {
    */
   async #enqueueBounded(drafts: readonly Draft[], maxLength: number, signal: AbortSignal | undefined): Promise<void> {
     const { backend, closed } = this.#context;
-    const { producers } = this.#index;
+    const index = indexOf(this.#context, this.#keys);
+    const { producers } = index;
     using linked = linkSignals(signal, closed);
-    using _ = await this.#index.open(linked.signal);
+    using _ = await index.open(linked.signal);
     for (;;) {
-      const before = this.#index.changes;
-      const look = () => this.#index.freeSlots(drafts.length + producers.spread, maxLength);
-      const pauseMs = producers.pauseMs(look().size);
-      if (pauseMs > 0) await sleep(backend.clock, pauseMs, linked.signal);
-      const free = [...look()].slice(0, drafts.length);
+      const before = index.changes;
+      const look = () => index.freeSlots(drafts.length + producers.spread - 1, maxLength);
+      let free = look();
+      const pauseMs = free.length === 0 ? 0 : producers.pauseMs(free.length);
+      if (pauseMs > 0) {
+        await sleep(backend.clock, pauseMs, linked.signal);
+        free = look();
+      }
+      if (free.length < drafts.length) {
+        await index.changed(before, linked.signal);
+        continue;
+      }
+      const from = producers.pick(free.length - drafts.length + 1);
       const sentAt = instant(backend.clock);
-      if (free.length < drafts.length) await this.#index.changed(before, linked.signal);
-      else if (await this.#takeSlots(drafts, free, linked.signal))
+      const chosen = free.slice(from, from + drafts.length);
+      if (await this.#takeSlots(drafts, chosen, index, linked.signal))
         return producers.won(elapsedMs(backend.clock, sentAt));
-      else producers.lost(elapsedMs(backend.clock, sentAt));
+      producers.lost(elapsedMs(backend.clock, sentAt));
     }
   }
 
   /** Whether they were free, and the items enqueued. */
   async #takeSlots(
     drafts: readonly Draft[],
-    free: readonly (readonly [slot: number, modified: Revision | undefined])[],
+    free: readonly FreeSlot[],
+    index: QueueIndex,
     signal: AbortSignal,
   ): Promise<boolean> {
-    const keys = free.map(([slot]) => this.#keys.slot(slot));
-    const undo = keys.map((key) => this.#index.pass(key, forNow));
+    const keys = free.map(({ number }) => this.#keys.slot(number));
+    const undo = keys.map((key) => index.pass(key, forNow));
     try {
       const done = await this.#context.receipts.commit(
         {
-          if: free.map(([slot, modified]) => {
-            const key = this.#keys.slot(slot);
-            return modified === undefined ? { key, exists: false } : { key, modified };
-          }),
-          then: drafts.flatMap((draft, index) => this.#puts(draft, free[index]?.[0])),
+          if: free.flatMap((slot) => this.#stillFree(slot)),
+          then: drafts.flatMap((draft, nth) => this.#puts(draft, free[nth]?.number)),
           else: keys.map((key) => ({ get: key })),
         },
         { signal },
       );
-      for (const [index, key] of keys.entries()) {
+      for (const [nth, key] of keys.entries()) {
         // What somebody took and gave back meanwhile is free.
-        const revision = done.applied ? done.revision : done.results[index]?.modified;
-        if (revision !== undefined) this.#index.pass(key, revision);
+        const revision = done.applied ? done.revision : done.results[nth]?.modified;
+        if (revision !== undefined) index.pass(key, revision);
       }
       return done.applied;
     } finally {
       for (const one of undo) one();
     }
+  }
+
+  #stillFree({ number, left }: FreeSlot): readonly Condition[] {
+    const key = this.#keys.slot(number);
+    if (left === undefined) return [{ key, exists: false }];
+    const { modified, id } = left;
+    // A watch may show an item later than the place it takes.
+    return [{ key, modified }, ...(id === undefined ? [] : [{ key: this.#keys.item(id), exists: false }])];
   }
 
   #puts({ id, payload, meta }: Draft, slot?: number): Put[] {
