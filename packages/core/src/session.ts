@@ -134,6 +134,7 @@ export class Session implements AsyncDisposable {
         await remove(keys, created);
         return true;
       }
+      const isLast = elapsedMs(clock, since) >= this.lease.ttlMs;
       const reads = keys.map((key) => ({ get: key }));
       const { results } = await kv.commit({ then: reads }, options);
       if (this.#cleanups.get(name) !== cleanup) return true;
@@ -146,7 +147,7 @@ export class Session implements AsyncDisposable {
       }
       // What was on its way when the key was given up need not keep it until the next renewal.
       if (rewritten) return cleanup();
-      return elapsedMs(clock, since) >= this.lease.ttlMs;
+      return isLast;
     };
     this.#cleanups.set(name, cleanup);
     return this.#track(this.#attempt(name, cleanup));

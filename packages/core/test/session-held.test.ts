@@ -120,6 +120,23 @@ describe("what a session holds", () => {
 });
 
 describe("a key that a session discards", () => {
+  test("is looked for once more when the time to live passed during a look", async () => {
+    const here = await world();
+    await using session = await Session.open(here.backend, { ttlMs });
+    await session.discard(["late"]);
+    here.backend.fault = async (call, proceed) => {
+      const answer = await proceed();
+      if (call.name === "commit" && here.clock.monotonicMs() > 2.5 * intervalMs) {
+        here.backend.fault = (_, proceed) => proceed();
+        await put(here.client, "late", "", session.lease);
+        await sleep(here.clock, intervalMs / 2);
+      }
+      return answer;
+    };
+    await here.clock.advance(2 * ttlMs);
+    expect(await keys(here.other)).toEqual([]);
+  });
+
   test("goes with the first attempt, if it is that incarnation", async () => {
     const here = await world();
     const { session } = await holding(here, "a", "b");
