@@ -42,7 +42,8 @@ export class Atomic<T extends Json> {
   /**
    * Writes, whatever the value is, and gives the revision; one round trip. Surely nothing was written when it rejects with
    * `TypeError`, for what JSON cannot carry, or with `UNAVAILABLE`, `LEASE_LOST`, `LIMIT` or `DENIED`. It may have been with
-   * `OUTCOME_UNKNOWN`, when the session ended before the store said so, and with `signal.reason`.
+   * `OUTCOME_UNKNOWN`, when the session ended before the store said so, and with `signal.reason`, after which it may also be
+   * in a moment yet. It is sent again, for `timeoutMs` each time, while its outcome is unknown.
    */
   async set(value: T, options: CallOptions = {}): Promise<Revision> {
     const bytes = encodeJson("value", value);

@@ -34,7 +34,7 @@ export class Counter {
    *
    * Surely nothing was added when it rejects with `RangeError`, since the sum would leave the 64 bits, or with
    * `UNAVAILABLE`, `LEASE_LOST`, `LIMIT`, `DENIED` or `CORRUPT`. It may have been with `OUTCOME_UNKNOWN`, when the session
-   * ended before the store said so, and with `signal.reason`.
+   * ended before the store said so, and with `signal.reason`, after which it may also be in a moment yet.
    */
   async add(delta: bigint | number = 1n, options: WaitOptions = {}): Promise<bigint> {
     if (typeof delta !== "bigint" && typeof delta !== "number") throw wrongType("delta", delta, "a bigint or a number");
@@ -44,7 +44,10 @@ export class Counter {
     return this.#tally.add(BigInt(delta), options.signal);
   }
 
-  /** Makes it this number, whatever it is, in one round trip. Rejects as `add` does. */
+  /**
+   * Makes it this number, whatever it is, in one round trip. Rejects as `add` does: it is sent again, for `timeoutMs` each
+   * time, while its outcome is unknown.
+   */
   async set(value: bigint, options: CallOptions = {}): Promise<void> {
     checkNumber("value", value);
     checkOptions("set", options, callOptions);

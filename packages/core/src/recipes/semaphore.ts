@@ -105,8 +105,8 @@ export class Semaphore {
   /**
    * Sets how many permits there are, for all; from now on it does not matter what programs say the limit is. More permits
    * go to who waits. With fewer nobody loses any: they are granted again once enough have returned. Takes two round trips,
-   * and none too many when its outcome is unknown. Rejects with `UNAVAILABLE`, `signal.reason` (after which it may or may
-   * not have been set), `CORRUPT`, and otherwise as `kv.commit` does.
+   * and goes on while its outcome is unknown, for `timeoutMs` each time. Rejects with `UNAVAILABLE`, `signal.reason` (after
+   * which it may or may not have been set), `CORRUPT`, and otherwise as `kv.commit` does.
    */
   async resize(limit: number, options: CallOptions = {}): Promise<void> {
     checkCount("limit of resize", limit, mostPermits);

@@ -30,7 +30,7 @@ export interface Transaction {
   get(key: string): Promise<Uint8Array | undefined>;
   /** What is under a prefix, in the order of the keys' bytes. One round trip, or none. List no more than you must. */
   list(prefix: string): Promise<readonly KeyValue[]>;
-  /** Writes a key when the transaction is applied. */
+  /** Writes a key when the transaction is applied; on no lease, so a key that was on one comes off it. */
   put(key: string, value: Uint8Array): void;
   /** Deletes a key when the transaction is applied. */
   delete(key: string): void;
