@@ -228,6 +228,39 @@ describe("a claim that is given up", () => {
     expect(await queue.ackAll([...(claimed.value ?? []), again])).toEqual([]);
   });
 
+  test("without a wait, after a lost race, takes what only a look at the store shows", async () => {
+    const { clock, backend, conclave, nearby } = await opened();
+    let deaf = false;
+    let first = true;
+    backend.fault = async (call, proceed) => {
+      if (claims(call) && first) {
+        first = false;
+        await nearby.claim();
+      }
+      const made = await proceed();
+      if (call.name !== "watch") return made;
+      const watch = made as Watch;
+      return {
+        async *[Symbol.asyncIterator]() {
+          for await (const batch of watch) if (!deaf) yield batch;
+        },
+        [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose](),
+      };
+    };
+    await nearby.enqueue("a");
+    // Its index is closed by now, and opened anew on the watch above.
+    await clock.advance(40_000);
+    const queue = conclave.queue<string>("q");
+    expect(await queue.tryClaim()).toBeUndefined();
+    deaf = true;
+    await nearby.enqueue("b");
+    const calls = backend.calls.length;
+    const taken = outcome(queue.tryClaim());
+    await clock.advance(1_000);
+    expect(taken.value?.value).toBe("b");
+    expect(backend.calls.length - calls).toBeLessThan(10);
+  });
+
   test("for good, by a store that denies it, rejects", async () => {
     const { backend, queue } = await opened();
     await queue.enqueue("a");

@@ -89,10 +89,9 @@ export class Claims {
     if (job) return job;
     for (;;) {
       const { entries } = await backend.kv.list(this.#keys.index, { signal: linked.signal });
-      const due = this.#index.dueIn(entries, 1 + this.#spread);
-      if (due.length === 0) return undefined;
-      let looks = 0;
-      const [job] = await this.#try(1, linked.signal, () => (looks++ === 0 ? due : []));
+      const look = () => this.#index.dueIn(entries, 1 + this.#spread);
+      if (look().length === 0) return undefined;
+      const [job] = await this.#try(1, linked.signal, look);
       if (job) return job;
     }
   }
