@@ -80,8 +80,9 @@ export class KeptKey<T> {
     const put = async () => {
       await kept.#begin(options);
       const other = siblings.get(key);
-      if (other && other !== kept) other.#replace();
-      siblings.set(key, kept as KeptKey<unknown>);
+      // One that is only being opened replaces us, once it is.
+      if (other && other !== kept && other.#modified !== undefined) other.#replace();
+      if (!kept.signal.aborted) siblings.set(key, kept as KeptKey<unknown>);
     };
     // In the earlier one's turn as well, so that no put of its own follows ours.
     await kept.#inTurn(() => (earlier ? earlier.#inTurn(put, options.signal) : put()));

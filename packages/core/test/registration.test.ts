@@ -242,3 +242,30 @@ test("what is registered again is what was said, whatever became of the object g
   const { snapshot } = await neighbour.service("a").instances();
   expect(snapshot.instances.map(({ metadata }) => metadata)).toEqual([{ zone: 1 }]);
 });
+
+test("of those that register an id while another's attempt fails, the last one is left, and only that", async () => {
+  const { clock, backend, conclave, neighbour } = await connected();
+  await conclave.session();
+  let attempts = 0;
+  backend.fault = async (call, proceed) => {
+    if (!puts(call)) return proceed();
+    attempts += 1;
+    const isFirst = attempts === 1;
+    if (isFirst) await new Promise<void>((resolve) => void clock.after(100, resolve));
+    if (isFirst) throw failure("UNAVAILABLE");
+    const answer = await proceed();
+    // Each answer takes longer than the one before.
+    await new Promise<void>((resolve) => void clock.after(attempts * 50, resolve));
+    return answer;
+  };
+  const register = async (address: string) => {
+    const registration = await conclave.service("a").register({ address, id: "x" });
+    return { address, registration };
+  };
+  const first = register("a:1").catch(() => register("c:1"));
+  const second = register("b:1");
+  await clock.advance(2_000);
+  const left = (await Promise.all([first, second])).filter(({ registration }) => !registration.signal.aborted);
+  expect(left.map(({ address }) => address)).toEqual(addresses(await neighbour.service("a").instances()));
+  expect(left).toHaveLength(1);
+});
