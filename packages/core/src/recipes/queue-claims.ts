@@ -1,25 +1,14 @@
 import { backoffMs } from "../backoff.ts";
 import type { Context } from "../context.ts";
 import type { Json } from "../json.ts";
-import { leave } from "../place.ts";
 import { elapsedMs, instant } from "../ports/clock.ts";
-import type { Condition, Delete, Entry, Put } from "../ports/kv.ts";
+import type { Entry } from "../ports/kv.ts";
 import { isForNow, settle } from "../settle.ts";
 import { abortable, linkSignals, sleep } from "../signals.ts";
 import { type Claimed, Job } from "./job.ts";
+import { Chores } from "./queue-chores.ts";
 import { indexOf, type QueueIndex } from "./queue-index.ts";
-import {
-  burial,
-  type Claim,
-  encodeRecord,
-  exhaustion,
-  type Item,
-  type Meta,
-  payloadOf,
-  type QueueKeys,
-  recordOf,
-} from "./queue-item.ts";
-
+import { type Claim, encodeRecord, type Item, type Meta, payloadOf, type QueueKeys, recordOf } from "./queue-item.ts";
 import type { Overdue } from "./queue-shelf.ts";
 
 /** How many jobs one commit claims: of each it writes the claim and the item, and reads the payload. */
@@ -42,19 +31,21 @@ export interface Deliveries {
  *      read the payload; when another was faster, go to 1.
  *
  * What was delivered as often as it may be is moved to the dead letters instead, and a claim that is overdue is removed,
- * so that its item can be claimed; each in a commit that applies only if that is still so. That everyone races for
- * another item than the first, and only after a look at a local copy, keeps the head of the queue from becoming the
- * bottleneck that it is in the ZooKeeper recipes, where every consumer tries every item in turn.
+ * so that its item can be claimed (see `queue-chores.ts`). That everyone races for another item than the first, and only
+ * after a look at a local copy, keeps the head of the queue from becoming the bottleneck that it is in the ZooKeeper
+ * recipes, where every consumer tries every item in turn.
  */
 export class Claims {
   readonly #context: Context;
   readonly #keys: QueueKeys;
   readonly #deliveries: Deliveries;
+  readonly #chores: Chores;
 
   constructor(context: Context, keys: QueueKeys, deliveries: Deliveries) {
     this.#context = context;
     this.#keys = keys;
     this.#deliveries = deliveries;
+    this.#chores = new Chores(context, keys);
   }
 
   /** Waits for a job, and takes up to so many. It holds nothing meanwhile, so an outage or a lost session only delays it. */
@@ -134,8 +125,8 @@ export class Claims {
     signal: AbortSignal,
   ): Promise<readonly Job[] | undefined> {
     const [first] = due as [Item | Overdue];
-    if ("claim" in first) return (await this.#free(first)) ? [] : undefined;
-    if (!this.#isDeliverable(first)) return (await this.#bury(first)) ? [] : undefined;
+    if ("claim" in first) return (await this.#chores.free(first)) ? [] : undefined;
+    if (!this.#isDeliverable(first)) return (await this.#chores.bury(first)) ? [] : undefined;
     const chosen: Item[] = [];
     let bytes = 0;
     for (const item of due) {
@@ -166,7 +157,7 @@ export class Claims {
       for (const one of undo) one();
       // What was sent is settled, and what it then holds is given back.
       void sending.then(
-        ({ taken }) => taken?.forEach(({ claimed }) => void this.#return(claimed)),
+        ({ taken }) => taken?.forEach(({ claimed }) => void this.#chores.giveBack(claimed)),
         () => {},
       );
       throw error;
@@ -240,74 +231,7 @@ export class Claims {
   async #deliver(
     all: readonly { readonly claimed: Claimed; readonly payload: { readonly value: Json } | undefined }[],
   ): Promise<readonly Job[]> {
-    for (const { claimed, payload } of all) {
-      if (payload) continue;
-      const { place, id, meta } = claimed;
-      const then = burial(this.#keys, id, meta, "its payload is missing, or is not JSON", this.#nowMs);
-      const [key] = place.keys as [string];
-      await this.#apply({ if: [{ key, created: place.created }], then: [{ delete: key }, ...then] });
-    }
+    for (const { claimed, payload } of all) if (!payload) await this.#chores.buryClaimed(claimed);
     return all.flatMap(({ claimed, payload }) => (payload ? [new Job(claimed, payload.value)] : []));
   }
-
-  async #bury(item: Item): Promise<boolean> {
-    const { id, meta, corrupt, modified } = item;
-    const key = this.#keys.item(id);
-    const reason = corrupt ? "what the index says of it cannot be read" : exhaustion(meta);
-    return this.#once(key, modified, {
-      if: [
-        { key, modified },
-        { key: this.#keys.claim(id), exists: false },
-      ],
-      then: burial(this.#keys, id, meta, reason, this.#nowMs),
-    });
-  }
-
-  /** Takes an overdue claim away, so that its item can be claimed. */
-  #free({ claim: { key, modified } }: Overdue): Promise<boolean> {
-    return this.#once(key, modified, { if: [{ key, modified }], then: [{ delete: key }] });
-  }
-
-  async #once(key: string, modified: bigint, txn: Chore): Promise<boolean> {
-    const undo = this.#index.pass(key, modified);
-    try {
-      return await this.#apply(txn);
-    } catch (error) {
-      undo();
-      throw error;
-    }
-  }
-
-  /** Whether it was applied; not, if an answer was lost and the store had applied it before. */
-  async #apply(txn: Chore): Promise<boolean> {
-    const { kv, clock } = this.#context.backend;
-    return (await settle(clock, this.#context.closed, () => kv.commit(txn))).succeeded;
-  }
-
-  /** Gives back what was claimed for nobody: such a delivery does not count. */
-  async #return({ place, id, meta }: Claimed): Promise<void> {
-    const { created } = place;
-    const [key] = place.keys as [string];
-    const item = this.#keys.item(id);
-    const uncounted: Meta = { ...meta, deliveries: meta.deliveries - 1 };
-    const txn = {
-      if: [
-        { key, created },
-        { key: item, modified: created },
-      ],
-      then: [{ delete: key }, { put: item, value: encodeRecord(uncounted) }],
-    };
-    const returned = await this.#apply(txn).catch(() => false);
-    if (!returned) await leave(place);
-  }
-
-  get #nowMs(): number {
-    return this.#context.backend.clock.wallMs();
-  }
-}
-
-/** Work that any consumer may do, and that is done once. */
-interface Chore {
-  readonly if: readonly Condition[];
-  readonly then: readonly (Put | Delete)[];
 }
