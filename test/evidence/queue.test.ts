@@ -61,14 +61,14 @@ test.each(servers)(
       while (killed < kills) {
         // The one that has worked longest, so that each gets to work at all.
         const victim = crew.shift() as Child;
-        await Promise.all([sleep(1_000), victim.next(({ working }) => working === true, 30_000)]);
+        await Promise.all([sleep(1_000), victim.next(({ working }) => working === true, 60_000)]);
         await victim.kill();
         killed += 1;
         crew.push(startWorker(endpoint, name, file));
       }
       await producing;
       await eventually(async () => expect(await queue.counts()).toMatchObject({ waiting: 0, claimed: 0 }), {
-        timeoutMs: 120_000,
+        timeoutMs: 240_000,
         everyMs: 250,
       });
       expect(
@@ -113,5 +113,5 @@ test.each(servers)(
     const leftovers = await conclave.kv.list(`queue/${name.replaceAll("/", "%2F")}/`);
     expect(leftovers.entries).toEqual([]);
   },
-  300_000,
+  600_000,
 );

@@ -32,7 +32,10 @@ const queue = conclave.queue<Task>(name, { maxDeliveries: Number(maxDeliveries) 
 const begin = ({ id, deliveries }: Job<Task>) => log({ begun: id, deliveries });
 console.log(JSON.stringify({ working: true }));
 while (way === "batches") {
-  const jobs = await queue.claimAll({ atMost: 16 });
+  const jobs = await queue.claimAll({ atMost: 16 }).catch((error: unknown) => {
+    tolerate(error);
+    return [];
+  });
   for (const job of jobs) begin(job);
   await Promise.all(jobs.filter(({ value }) => value.poisoned).map(end));
   const sound = jobs.filter(({ value }) => !value.poisoned);
@@ -45,7 +48,13 @@ while (way === "batches") {
     await job.release();
   }
 }
-for await (const job of queue.consume({ concurrency: 16 })) {
-  begin(job);
-  void end(job);
+for (;;) {
+  try {
+    for await (const job of queue.consume({ concurrency: 16 })) {
+      begin(job);
+      void end(job);
+    }
+  } catch (error) {
+    tolerate(error);
+  }
 }
