@@ -83,7 +83,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     breaks: "a bounded queue takes a place that is taken",
-    file: `${core}/queue.ts`,
+    file: `${core}/queue-intake.ts`,
     find: "if (left === undefined) return [{ key, exists: false }];",
     replace: 'if (left === undefined) return [{ key: key + "x", exists: false }];',
     killedBy: "a queue never holds more than its maximum length",

@@ -2,23 +2,13 @@ import { callOptions, checkMs, checkOptions, wrongType } from "../arguments.ts";
 import { Bell } from "../bell.ts";
 import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../context.ts";
 import { encodeJson, type Json } from "../json.ts";
-import { portableLimits } from "../ports/backend.ts";
-import { elapsedMs, instant } from "../ports/clock.ts";
-import type { CallOptions, Condition, Listing, Put, Revision } from "../ports/kv.ts";
-import { linkSignals, sleep } from "../signals.ts";
+import type { CallOptions, Listing } from "../ports/kv.ts";
+import { linkSignals } from "../signals.ts";
 import { checkLetters, type DeadLetter, type DeadLetterOptions, DeadLetters } from "./dead-letters.ts";
 import { Job } from "./job.ts";
 import { Claims, jobsPerClaim } from "./queue-claims.ts";
-import { type FreeSlot, indexOf, type QueueIndex } from "./queue-index.ts";
-import {
-  checkCount,
-  checkDelay,
-  checkPriority,
-  encodeRecord,
-  type ItemOptions,
-  type Meta,
-  QueueKeys,
-} from "./queue-item.ts";
+import { type Draft, Intake } from "./queue-intake.ts";
+import { checkCount, checkDelay, checkPriority, type ItemOptions, QueueKeys } from "./queue-item.ts";
 
 /** What all who use a queue should agree on; each goes by what it was told itself. */
 export interface QueueOptions {
@@ -49,15 +39,6 @@ export interface QueueCounts {
   readonly dead: number;
 }
 
-/** How many items one commit enqueues: of each a payload and an item, and a receipt. */
-const itemsPerCommit = 49;
-/** The same of a bounded queue, in which each takes a place too. */
-const boundedItemsPerCommit = 33;
-/** Later than every revision. */
-const forNow: Revision = 2n ** 64n;
-/** What of a transaction is for keys and the index. */
-const overheadBytes = 64 * 1024;
-
 /**
  * A queue of work: each item is delivered to one worker at a time, at least once, until one acknowledges it.
  *
@@ -69,8 +50,7 @@ const overheadBytes = 64 * 1024;
  *   5. what was delivered `maxDeliveries` times becomes a dead letter, to be looked at, redriven or discarded.
  *
  * First in, first out for one consumer, within a priority; with several, those at the head may overtake each other. An
- * item given back keeps its place. In a bounded queue an item also takes one of `maxLength` numbered places, so that the
- * bound is exact, and holds for the commit that would exceed it.
+ * item given back keeps its place. A bounded queue has numbered places (see `queue-intake.ts`).
  *
  * The life of an item is that of Atomix' work queue and of Amazon SQS; that a claim is fenced by the revision that made
  * it, so that a late worker cannot acknowledge what another has by now, is neither's.
@@ -80,7 +60,7 @@ export class Queue<T extends Json = Json> {
   readonly #keys: QueueKeys;
   readonly #claims: Claims;
   readonly #letters: DeadLetters;
-  readonly #maxLength: number | undefined;
+  readonly #intake: Intake;
 
   constructor(context: Context, name: Name, options: QueueOptions = {}) {
     this.#keys = new QueueKeys(roomyPrefixOf("queue", name, context.backend.limits));
@@ -90,7 +70,7 @@ export class Queue<T extends Json = Json> {
     if (visibilityMs !== undefined) checkMs("visibilityMs", visibilityMs);
     if (maxLength !== undefined) checkCount("maxLength", maxLength, 10_000);
     this.#context = context;
-    this.#maxLength = maxLength;
+    this.#intake = new Intake(context, this.#keys, maxLength);
     this.#claims = new Claims(context, this.#keys, { maxDeliveries, visibilityMs });
     this.#letters = new DeadLetters(context, this.#keys);
   }
@@ -107,7 +87,7 @@ export class Queue<T extends Json = Json> {
     checkOptions("enqueue", options, ["priority", "delayMs", "signal"]);
     const { priority, delayMs, signal } = options;
     const id = this.#context.backend.clock.id();
-    await this.#enqueue([this.#draft(id, "value", { value, priority, delayMs })], signal);
+    await this.#intake.enqueue([this.#draft(id, "value", { value, priority, delayMs })], signal);
     return id;
   }
 
@@ -118,9 +98,8 @@ export class Queue<T extends Json = Json> {
   async enqueueAll(items: readonly NewItem<T>[], options: WaitOptions = {}): Promise<readonly string[]> {
     checkOptions("enqueueAll", options, ["signal"]);
     if (!Array.isArray(items)) throw wrongType("items of enqueueAll", items, "an array");
-    const mostItems = this.#maxLength === undefined ? itemsPerCommit : Math.min(boundedItemsPerCommit, this.#maxLength);
     if (items.length === 0) return [];
-    checkCount("the number of items of enqueueAll", items.length, mostItems);
+    checkCount("the number of items of enqueueAll", items.length, this.#intake.mostItems);
     const batch = this.#context.backend.clock.id();
     const drafts = items.map((item: unknown, index) => {
       const argument = `items[${index}]`;
@@ -130,7 +109,7 @@ export class Queue<T extends Json = Json> {
       const id = `${batch}-${String(index).padStart(2, "0")}`;
       return this.#draft(id, `value of ${argument}`, item as NewItem<T>);
     });
-    await this.#enqueue(drafts, options.signal);
+    await this.#intake.enqueue(drafts, options.signal);
     return drafts.map(({ id }) => id);
   }
 
@@ -251,97 +230,4 @@ export class Queue<T extends Json = Json> {
     const availableAtMs = delayMs === 0 ? 0 : enqueuedAtMs + delayMs;
     return { id, payload, meta: { priority, enqueuedAtMs, availableAtMs, deliveries: 0, bytes: payload.length } };
   }
-
-  async #enqueue(drafts: readonly Draft[], signal: AbortSignal | undefined): Promise<void> {
-    const bytes = drafts.reduce((sum, { payload }) => sum + payload.length, 0);
-    const mostBytes = portableLimits.maxTxnBytes - overheadBytes;
-    if (bytes > mostBytes)
-      throw new RangeError(`what is enqueued at once must be at most ${mostBytes} bytes of JSON, not ${bytes}`);
-    if (this.#maxLength !== undefined) return this.#enqueueBounded(drafts, this.#maxLength, signal);
-    await this.#context.receipts.commit({ then: drafts.flatMap((draft) => this.#puts(draft)) }, { signal });
-  }
-
-  /**
-   * Enqueues where the live index shows places that nothing takes, if that is still so, and otherwise waits for some. When
-   * many wait for few places, the crowd thins as that of who claims does.
-   */
-  async #enqueueBounded(drafts: readonly Draft[], maxLength: number, signal: AbortSignal | undefined): Promise<void> {
-    const { backend, closed } = this.#context;
-    const index = indexOf(this.#context, this.#keys);
-    const { producers } = index;
-    using linked = linkSignals(signal, closed);
-    using _ = await index.open(linked.signal);
-    for (;;) {
-      const before = index.changes;
-      const look = () => index.freeSlots(drafts.length + producers.spread - 1, maxLength);
-      let free = look();
-      const pauseMs = free.length === 0 ? 0 : producers.pauseMs(free.length);
-      if (pauseMs > 0) {
-        await sleep(backend.clock, pauseMs, linked.signal);
-        free = look();
-      }
-      if (free.length < drafts.length) {
-        await index.changed(before, linked.signal);
-        continue;
-      }
-      const from = producers.pick(free.length - drafts.length + 1);
-      const sentAt = instant(backend.clock);
-      const chosen = free.slice(from, from + drafts.length);
-      if (await this.#takeSlots(drafts, chosen, index, linked.signal))
-        return producers.won(elapsedMs(backend.clock, sentAt));
-      producers.lost(elapsedMs(backend.clock, sentAt));
-    }
-  }
-
-  /** Whether they were free, and the items enqueued. */
-  async #takeSlots(
-    drafts: readonly Draft[],
-    free: readonly FreeSlot[],
-    index: QueueIndex,
-    signal: AbortSignal,
-  ): Promise<boolean> {
-    const keys = free.map(({ number }) => this.#keys.slot(number));
-    const undo = keys.map((key) => index.pass(key, forNow));
-    try {
-      const done = await this.#context.receipts.commit(
-        {
-          if: free.flatMap((slot) => this.#stillFree(slot)),
-          then: drafts.flatMap((draft, nth) => this.#puts(draft, free[nth]?.number)),
-          else: keys.map((key) => ({ get: key })),
-        },
-        { signal },
-      );
-      for (const [nth, key] of keys.entries()) {
-        // What somebody took and gave back meanwhile is free.
-        const revision = done.applied ? done.revision : done.results[nth]?.modified;
-        if (revision !== undefined) index.pass(key, revision);
-      }
-      return done.applied;
-    } finally {
-      for (const one of undo) one();
-    }
-  }
-
-  #stillFree({ number, left }: FreeSlot): readonly Condition[] {
-    const key = this.#keys.slot(number);
-    if (left === undefined) return [{ key, exists: false }];
-    const { modified, id } = left;
-    // A watch may show an item later than the place it takes.
-    return [{ key, modified }, ...(id === undefined ? [] : [{ key: this.#keys.item(id), exists: false }])];
-  }
-
-  #puts({ id, payload, meta }: Draft, slot?: number): Put[] {
-    const puts: Put[] = [
-      { put: this.#keys.data(id), value: payload },
-      { put: this.#keys.item(id), value: encodeRecord({ ...meta, slot }) },
-    ];
-    if (slot !== undefined) puts.push({ put: this.#keys.slot(slot), value: encodeJson("a place", { id }) });
-    return puts;
-  }
-}
-
-interface Draft {
-  readonly id: string;
-  readonly payload: Uint8Array;
-  readonly meta: Meta;
 }
