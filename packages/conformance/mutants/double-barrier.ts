@@ -72,8 +72,8 @@ export const mutants: readonly Mutant[] = [
   {
     breaks: "a place that is given up stays in line",
     file: doubleBarrier,
-    find: "void (place ? this.#withdraw(place) : session.discard([key]));",
-    replace: "void (place ? undefined : session.discard([key]));",
+    find: "if (place) void this.#withdraw(session, key, place);",
+    replace: "if (place) void 0;",
     killedBy: "a double barrier frees the place of who gives up",
   },
   {

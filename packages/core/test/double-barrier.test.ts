@@ -97,7 +97,7 @@ test("a place that was asked for twice cannot come back after it was given up", 
   expect(await keys(other)).toEqual([round]);
 });
 
-test("who gives up while it is not known whether it is in line leaves no key", async () => {
+test("who gives up while it is not known whether it is in line leaves no key of its own", async () => {
   const { clock, client, backend, other, conclave } = await connected();
   const controller = new AbortController();
   backend.fault = async (call, proceed) => {
@@ -114,8 +114,34 @@ test("who gives up while it is not known whether it is in line leaves no key", a
   backend.fault = (_, proceed) => proceed();
   client.reconnect();
   await clock.advance(ttlMs / 3);
-  expect(await keys(other)).toEqual([]);
+  expect(await keys(other)).toEqual([round]);
 });
+
+test.each(["applied", "late"] as const)(
+  "who gives up while it is not known whether it is in line has not died for those who saw it: %s",
+  async (fate) => {
+    const { clock, client, backend, other, conclave, neighbour } = await connected();
+    const theirs = outcome(neighbour.doubleBarrier("a", { count: 3 }).enter());
+    await clock.advance(100);
+    const controller = new AbortController();
+    let late: (() => Promise<unknown>) | undefined;
+    backend.fault = async (call, proceed) => {
+      if (!puts(call) || late) return proceed();
+      late = () => client.kv.commit(call.argument as Txn);
+      if (fate === "applied") await late();
+      throw failure("OUTCOME_UNKNOWN");
+    };
+    // Straight after the answer was lost, before it could be asked for again.
+    const entering = outcome(conclave.doubleBarrier("a", { count: 3 }).enter({ signal: controller.signal }));
+    await clock.advance(0);
+    controller.abort("enough");
+    await clock.advance(3_000);
+    if (fate === "late") await late?.();
+    await clock.advance(2 * ttlMs);
+    expect([entering.error, theirs.settled]).toEqual(["enough", false]);
+    expect(await keys(other, "doublebarrier/a/line/")).toHaveLength(1);
+  },
+);
 
 test("who gives up while the store is away has its place until it is back, and breaks nothing", async () => {
   const { clock, client, other, conclave, neighbour } = await connected();
@@ -257,9 +283,13 @@ test("what is no round is corrupt, and leaves no key of who came", async () => {
   const { clock, other, conclave } = await connected();
   for (const wrong of ["", "null", "{}", '{"after":"x"}']) {
     await put(other, round, wrong);
-    const entering = outcome(conclave.doubleBarrier("a", { count: 1 }).enter());
-    await clock.advance(ttlMs);
-    expect(entering.error).toMatchObject({ code: "CORRUPT" });
-    expect(await keys(other)).toEqual([round]);
+    const barrier = conclave.doubleBarrier("a", { count: 1 });
+    // The second time the barrier knows the round, and so stands in line at once.
+    for (let times = 0; times < 2; times++) {
+      const entering = outcome(barrier.enter());
+      await clock.advance(ttlMs);
+      expect(entering.error).toMatchObject({ code: "CORRUPT" });
+      expect(await keys(other)).toEqual([round]);
+    }
   }
 });

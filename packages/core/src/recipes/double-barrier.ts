@@ -5,7 +5,7 @@ import { type Context, type Name, roomyPrefixOf, type WaitOptions } from "../con
 import { CoordinationError, isCoordinationError } from "../errors.ts";
 import { encodeJson } from "../json.ts";
 import type { Place } from "../place.ts";
-import type { Entry, Operation } from "../ports/kv.ts";
+import type { Entry, Operation, Revision } from "../ports/kv.ts";
 import type { Session } from "../session.ts";
 import { patiently, persistently, settle } from "../settle.ts";
 import { abortable, linkSignals, sleep } from "../signals.ts";
@@ -79,8 +79,12 @@ export class DoubleBarrier {
     const key = `${this.#prefix}line/${session.nextName()}`;
     using linked = linkSignals(options.signal, session.signal);
     let place: Place | undefined;
+    let unsure = false;
+    const isUnsure = () => {
+      unsure = true;
+    };
     const entering = async () => {
-      const [own, seen] = await this.#standInLine(session, key, linked.signal);
+      const [own, seen] = await this.#standInLine(session, key, linked.signal, isUnsure);
       place = own;
       return [own, await this.#admitted(own, seen, linked.signal)] as const;
     };
@@ -88,7 +92,13 @@ export class DoubleBarrier {
       const [own, round] = await abortable(entering(), session.signal);
       return this.#passage(own, round);
     } catch (error) {
-      if (session.isAlive()) void (place ? this.#withdraw(place) : session.discard([key]));
+      if (!session.isAlive()) throw error;
+      if (place) void this.#withdraw(session, key, place);
+      else {
+        const withdrawn = unsure ? this.#withdraw(session, key, undefined) : Promise.resolve();
+        // Whatever came of that, such as a round that nobody can read, no key is left.
+        void withdrawn.then(() => (session.isAlive() ? session.discard([key]) : undefined));
+      }
       throw error;
     }
   }
@@ -114,7 +124,7 @@ export class DoubleBarrier {
   }
 
   /** Step 1. The key is put only while the round is unchanged, so that what is sent twice cannot arrive after we left. */
-  async #standInLine(session: Session, key: string, signal: AbortSignal): Promise<[Place, Seen]> {
+  async #standInLine(session: Session, key: string, signal: AbortSignal, isUnsure: () => void): Promise<[Place, Seen]> {
     const { kv, clock } = this.#context.backend;
     const value = encodeJson("terms", { ...this.#terms });
     const reads = [{ get: key }, ...this.#rounds.reads] as const;
@@ -124,7 +134,12 @@ export class DoubleBarrier {
         then: [{ put: key, value, lease: session.lease }, ...reads],
         else: reads,
       };
-      const commit = await settle(clock, signal, () => kv.commit(txn, { signal }));
+      const commit = await settle(clock, signal, () =>
+        kv.commit(txn, { signal }).catch((error: unknown) => {
+          if (isCoordinationError(error, "OUTCOME_UNKNOWN")) isUnsure();
+          throw error;
+        }),
+      );
       const [entry, ...results] = commit.succeeded ? commit.results.slice(1) : commit.results;
       const seen = this.#rounds.seenIn(results);
       if (entry) return [{ session, keys: [key], created: (entry as Entry).created, resent: false }, seen];
@@ -201,28 +216,30 @@ export class DoubleBarrier {
     return `${this.#prefix}left/${key.slice(`${this.#prefix}line/`.length)}`;
   }
 
-  /** Gives up a place in line, for as long as it takes. */
-  #withdraw(place: Place): Promise<void> {
-    const { backend } = this.#context;
-    const { session, created, keys } = place;
-    const [key] = keys as [string];
+  /**
+   * Gives up a place in line, for as long as it takes. Where it is not known whether it was taken, and it is not there, the
+   * round is written anew: what was sent to take it finds it changed, should it still arrive.
+   */
+  #withdraw(session: Session, key: string, place: Place | undefined): Promise<void> {
+    const { kv, clock } = this.#context.backend;
     const { signal } = session;
-    return persistently(backend.clock, signal, async () => {
+    return persistently(clock, signal, async () => {
       for (let conflicts = 1; ; conflicts++) {
         const { round, modified, line } = await this.#rounds.look(signal);
-        if (!line.some((member) => member.key === key)) return;
-        const standing = standingOf(round, created);
-        if (standing === "inside") return this.#passage(place, round).leave();
-        const unchanged = standing === "waits" ? [this.#rounds.unchanged(modified)] : [];
-        const writes: Operation[] = [{ delete: key }];
-        if (standing === "waits") writes.push(this.#rounds.put(withoutWaiting(round, created)));
-        const { succeeded } = await backend.kv.commit(
-          { if: [{ key, created }, ...unchanged], then: writes },
-          { signal },
-        );
+        const created = line.find((member) => member.key === key)?.created;
+        if (created === undefined && place) return;
+        const standing = created === undefined ? undefined : standingOf(round, created);
+        if (created !== undefined && standing === "inside")
+          return this.#passage({ session, keys: [key], created, resent: false }, round).leave();
+        const own = created === undefined ? { key, exists: false } : { key, created };
+        const unchanged = standing === "broken" ? [] : [this.#rounds.unchanged(modified)];
+        const writes: Operation[] = created === undefined ? [] : [{ delete: key }];
+        if (standing === undefined) writes.push(this.#rounds.put(round));
+        else if (standing === "waits") writes.push(this.#rounds.put(withoutWaiting(round, created as Revision)));
+        const { succeeded } = await kv.commit({ if: [own, ...unchanged], then: writes }, { signal });
         if (succeeded) return;
         // Of many who give up at once, one at a time can say so.
-        await sleep(backend.clock, backoffMs(backend.clock, conflicts), signal);
+        await sleep(clock, backoffMs(clock, conflicts), signal);
       }
     });
   }
