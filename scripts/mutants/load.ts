@@ -34,7 +34,9 @@ export function flawOf({ file, find, replace }: Mutant, root: string): string | 
 /** The recipes that a conclave hands out, and the files, that have fewer mutants than they must. */
 export function recipesWithTooFew(mutants: readonly NamedMutant[], root: string): readonly string[] {
   const door = readFileSync(join(root, "packages/core/src/conclave.ts"), "utf8");
-  const handedOut = [...door.matchAll(/^import (?!type).* from "\.\/recipes\/(.+)\.ts";$/gm)].map(([, name]) => name);
+  const handedOut = [...door.matchAll(/^(?:import (?!type).*|\}) from "\.\/recipes\/(?:.+\/)?(.+)\.ts";$/gm)].map(
+    ([, name]) => name,
+  );
   const recipes = new Set([...handedOut, ...mutants.map(({ recipe }) => recipe)]);
   return [...recipes].flatMap((recipe) => {
     const count = mutants.filter((mutant) => mutant.recipe === recipe).length;

@@ -31,7 +31,8 @@ export class TrialProcess implements Disposable {
 
   async run(trial: Trial, timeoutMs: number): Promise<Outcome> {
     this.#child ??= fork(new URL("./trials.ts", import.meta.url), this.#args, {
-      execArgv: ["--import", "tsx"],
+      // A broken recipe may reject what nobody awaits yet; that is no news here.
+      execArgv: ["--no-warnings", "--import", "tsx"],
       stdio: ["ignore", "ignore", "inherit", "ipc"],
     });
     this.#child.send(trial);

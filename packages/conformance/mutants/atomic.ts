@@ -1,6 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 
-const [file, cell] = ["packages/core/src/recipes/atomic.ts", "packages/core/src/cell.ts"];
+const [file, cell] = ["packages/core/src/recipes/values/atomic.ts", "packages/core/src/recipes/values/cell.ts"];
 
 export const mutants: readonly Mutant[] = [
   {

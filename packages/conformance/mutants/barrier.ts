@@ -1,6 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 
-const file = "packages/core/src/recipes/barrier.ts";
+const file = "packages/core/src/recipes/barriers/barrier.ts";
 
 export const mutants: readonly Mutant[] = [
   {

@@ -1,8 +1,8 @@
 import type { Mutant } from "./mutant.ts";
 
-const setting = "packages/core/src/recipes/setting.ts";
-const versions = "packages/core/src/recipes/setting-versions.ts";
-const schema = "packages/core/src/recipes/standard-schema.ts";
+const setting = "packages/core/src/recipes/config/setting.ts";
+const versions = "packages/core/src/recipes/config/setting-versions.ts";
+const schema = "packages/core/src/recipes/config/standard-schema.ts";
 
 export const mutants: readonly Mutant[] = [
   {

@@ -1,6 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 
-const [cell, tally] = ["packages/core/src/cell.ts", "packages/core/src/tally.ts"];
+const [cell, tally] = ["packages/core/src/recipes/values/cell.ts", "packages/core/src/recipes/values/tally.ts"];
 
 export const mutants: readonly Mutant[] = [
   {

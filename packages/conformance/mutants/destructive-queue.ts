@@ -1,6 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 
-const file = "packages/core/src/recipes/destructive-queue.ts";
+const file = "packages/core/src/recipes/queue/destructive-queue.ts";
 
 /** Bugs that destructive queues have had, or could have. */
 export const mutants: readonly Mutant[] = [

@@ -1,9 +1,9 @@
 import type { Mutant } from "./mutant.ts";
 
-const doubleBarrier = "packages/core/src/recipes/double-barrier.ts";
-const round = "packages/core/src/recipes/round.ts";
-const rounds = "packages/core/src/recipes/rounds.ts";
-const passage = "packages/core/src/recipes/passage.ts";
+const doubleBarrier = "packages/core/src/recipes/barriers/double-barrier.ts";
+const round = "packages/core/src/recipes/barriers/round.ts";
+const rounds = "packages/core/src/recipes/barriers/rounds.ts";
+const passage = "packages/core/src/recipes/barriers/passage.ts";
 
 export const mutants: readonly Mutant[] = [
   {

@@ -1,6 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 
-const file = "packages/core/src/recipes/ids.ts";
+const file = "packages/core/src/recipes/values/ids.ts";
 
 export const mutants: readonly Mutant[] = [
   {

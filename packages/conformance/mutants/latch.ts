@@ -1,6 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 
-const file = "packages/core/src/recipes/latch.ts";
+const file = "packages/core/src/recipes/barriers/latch.ts";
 
 export const mutants: readonly Mutant[] = [
   {

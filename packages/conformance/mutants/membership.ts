@@ -1,7 +1,7 @@
 import type { Mutant } from "./mutant.ts";
 
-const membership = "packages/core/src/recipes/membership.ts";
-const seat = "packages/core/src/recipes/seat.ts";
+const membership = "packages/core/src/recipes/groups/membership.ts";
+const seat = "packages/core/src/recipes/groups/seat.ts";
 const keptKey = "packages/core/src/kept-key.ts";
 
 export const mutants: readonly Mutant[] = [

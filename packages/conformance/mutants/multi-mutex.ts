@@ -1,6 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 
-const recipe = "packages/core/src/recipes/multi-mutex.ts";
+const recipe = "packages/core/src/recipes/locks/multi-mutex.ts";
 const line = "packages/core/src/line.ts";
 const place = "packages/core/src/place.ts";
 const hold = "packages/core/src/hold.ts";

@@ -1,7 +1,7 @@
 import type { Mutant } from "./mutant.ts";
 
-const mutex = "packages/core/src/recipes/mutex.ts";
-const cohort = "packages/core/src/cohort.ts";
+const mutex = "packages/core/src/recipes/locks/mutex.ts";
+const cohort = "packages/core/src/recipes/locks/cohort.ts";
 const line = "packages/core/src/line.ts";
 const place = "packages/core/src/place.ts";
 const hold = "packages/core/src/hold.ts";
@@ -108,7 +108,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     breaks: "the loss of the key leaves the callers who queue where they are",
-    file: "packages/core/src/local-hold.ts",
+    file: "packages/core/src/recipes/locks/local-hold.ts",
     find: "    this.grant.giver.lost(this.grant);",
     replace: "",
     killedBy: "a mutex, among callers of one process never hands on what was lost",

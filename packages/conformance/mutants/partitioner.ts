@@ -1,8 +1,8 @@
 import type { Mutant } from "./mutant.ts";
 
-const share = "packages/core/src/recipes/share.ts";
-const partition = "packages/core/src/recipes/partition.ts";
-const partitioner = "packages/core/src/recipes/partitioner.ts";
+const share = "packages/core/src/recipes/groups/share.ts";
+const partition = "packages/core/src/recipes/groups/partition.ts";
+const partitioner = "packages/core/src/recipes/groups/partitioner.ts";
 
 export const mutants: readonly Mutant[] = [
   {

@@ -1,6 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 
-const rwLock = "packages/core/src/recipes/rw-lock.ts";
+const rwLock = "packages/core/src/recipes/locks/rw-lock.ts";
 const line = "packages/core/src/line.ts";
 const hold = "packages/core/src/hold.ts";
 

@@ -1,7 +1,7 @@
 import type { Mutant } from "./mutant.ts";
 
-const line = "packages/core/src/recipes/permit-line.ts";
-const limit = "packages/core/src/recipes/semaphore-limit.ts";
+const line = "packages/core/src/recipes/locks/permit-line.ts";
+const limit = "packages/core/src/recipes/locks/semaphore-limit.ts";
 const wait = "packages/core/src/wait.ts";
 
 export const mutants: readonly Mutant[] = [

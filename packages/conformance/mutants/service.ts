@@ -1,10 +1,10 @@
 import type { Mutant } from "./mutant.ts";
 
-const registration = "packages/core/src/recipes/registration.ts";
+const registration = "packages/core/src/recipes/discovery/registration.ts";
 const keptKey = "packages/core/src/kept-key.ts";
-const instance = "packages/core/src/recipes/instance.ts";
-const service = "packages/core/src/recipes/service.ts";
-const pick = "packages/core/src/recipes/pick.ts";
+const instance = "packages/core/src/recipes/discovery/instance.ts";
+const service = "packages/core/src/recipes/discovery/service.ts";
+const pick = "packages/core/src/recipes/discovery/pick.ts";
 const replica = "packages/core/src/replica.ts";
 
 export const mutants: readonly Mutant[] = [

@@ -1,9 +1,9 @@
 import type { Mutant } from "./mutant.ts";
 
-const head = "packages/core/src/recipes/topic-head.ts";
-const outbox = "packages/core/src/recipes/outbox.ts";
-const reading = "packages/core/src/recipes/reading.ts";
-const subscription = "packages/core/src/recipes/subscription.ts";
+const head = "packages/core/src/recipes/topic/topic-head.ts";
+const outbox = "packages/core/src/recipes/topic/outbox.ts";
+const reading = "packages/core/src/recipes/topic/reading.ts";
+const subscription = "packages/core/src/recipes/topic/subscription.ts";
 
 export const mutants: readonly Mutant[] = [
   {

@@ -1,6 +1,9 @@
 import type { Mutant } from "./mutant.ts";
 
-const [file, snapshot] = ["packages/core/src/recipes/transaction.ts", "packages/core/src/snapshot.ts"];
+const [file, snapshot] = [
+  "packages/core/src/recipes/values/transaction.ts",
+  "packages/core/src/recipes/values/snapshot.ts",
+];
 
 export const mutants: readonly Mutant[] = [
   {

@@ -7,46 +7,11 @@ export type { Json } from "./json.ts";
 export type { Backend, Connector } from "./ports/backend.ts";
 export type { Clock } from "./ports/clock.ts";
 export type { CallOptions, Commit, Condition, Entry, KV, Listing, Operation, Revision, Txn } from "./ports/kv.ts";
-export type { Atomic, Versioned } from "./recipes/atomic.ts";
-export type { Barrier, CloseOptions } from "./recipes/barrier.ts";
-export type { Config, ConfigOptions, SetOptions } from "./recipes/config.ts";
-export type { Counter } from "./recipes/counter.ts";
-export type { DeadLetter, DeadLetterOptions } from "./recipes/dead-letters.ts";
-export type { DestructiveQueue } from "./recipes/destructive-queue.ts";
-export type { DoubleBarrier, DoubleBarrierOptions } from "./recipes/double-barrier.ts";
-export type { CampaignOptions, Election, Leader, Leadership } from "./recipes/election.ts";
-export type { Ids, IdsOptions } from "./recipes/ids.ts";
-export type { Advertisement, Instance } from "./recipes/instance.ts";
-export type { Job, NackOptions } from "./recipes/job.ts";
-export type { Latch, LatchOptions } from "./recipes/latch.ts";
-export type { JoinOptions, Member, MemberCallbacks, Members, Membership, Roster } from "./recipes/membership.ts";
-export type { TopicEvent, TopicGap, TopicMessage } from "./recipes/message.ts";
-export type { MultiHold, MultiMutex } from "./recipes/multi-mutex.ts";
-export type { AcquireOptions, Contender, Mutex, MutexOptions } from "./recipes/mutex.ts";
-export type { Assignment, Partition } from "./recipes/partition.ts";
-export type { Partitioner, PartitionerOptions } from "./recipes/partitioner.ts";
-export type { Passage } from "./recipes/passage.ts";
-export type { Picked, Strategy } from "./recipes/pick.ts";
-export type { EnqueueOptions, NewItem, Queue, QueueCounts, QueueOptions } from "./recipes/queue.ts";
-export type { ItemOptions } from "./recipes/queue-item.ts";
-export type { Registration } from "./recipes/registration.ts";
-export type { LockMode, RwContender, RwLock, WriteHold } from "./recipes/rw-lock.ts";
-export type { Seat, SeatState } from "./recipes/seat.ts";
-export type {
-  Permit,
-  PermitContender,
-  PermitOptions,
-  Semaphore,
-  SemaphoreOptions,
-} from "./recipes/semaphore.ts";
-export type {
-  InstanceCallbacks,
-  Instances,
-  InstancesOptions,
-  RegisterOptions,
-  Service,
-  Snapshot,
-} from "./recipes/service.ts";
+export type { Barrier, CloseOptions } from "./recipes/barriers/barrier.ts";
+export type { DoubleBarrier, DoubleBarrierOptions } from "./recipes/barriers/double-barrier.ts";
+export type { Latch, LatchOptions } from "./recipes/barriers/latch.ts";
+export type { Passage } from "./recipes/barriers/passage.ts";
+export type { Config, ConfigOptions, SetOptions } from "./recipes/config/config.ts";
 export type {
   ConfigDefaults,
   ConfigInputs,
@@ -54,9 +19,9 @@ export type {
   ConfigSchemas,
   ConfigSnapshot,
   ConfigValues,
-} from "./recipes/setting.ts";
-export type { SettingsChanged, SettingsWritten, SettingVersion } from "./recipes/setting-versions.ts";
-export type { Settings } from "./recipes/settings.ts";
+} from "./recipes/config/setting.ts";
+export type { SettingsChanged, SettingsWritten, SettingVersion } from "./recipes/config/setting-versions.ts";
+export type { Settings } from "./recipes/config/settings.ts";
 export {
   type InputOf,
   InvalidSettingError,
@@ -64,11 +29,46 @@ export {
   type SchemaIssue,
   type StandardSchema,
   type Validation,
-} from "./recipes/standard-schema.ts";
-export type { Subscription } from "./recipes/subscription.ts";
-export type { SubscribeOptions, Topic, TopicOptions, TopicPage, TopicReadOptions } from "./recipes/topic.ts";
-export type { TopicKeep } from "./recipes/topic-head.ts";
-export type { KeyValue, Transaction, TransactOptions } from "./recipes/transaction.ts";
+} from "./recipes/config/standard-schema.ts";
+export type { Advertisement, Instance } from "./recipes/discovery/instance.ts";
+export type { Picked, Strategy } from "./recipes/discovery/pick.ts";
+export type { Registration } from "./recipes/discovery/registration.ts";
+export type {
+  InstanceCallbacks,
+  Instances,
+  InstancesOptions,
+  RegisterOptions,
+  Service,
+  Snapshot,
+} from "./recipes/discovery/service.ts";
+export type { CampaignOptions, Election, Leader, Leadership } from "./recipes/election.ts";
+export type { JoinOptions, Member, MemberCallbacks, Members, Membership, Roster } from "./recipes/groups/membership.ts";
+export type { Assignment, Partition } from "./recipes/groups/partition.ts";
+export type { Partitioner, PartitionerOptions } from "./recipes/groups/partitioner.ts";
+export type { Seat, SeatState } from "./recipes/groups/seat.ts";
+export type { MultiHold, MultiMutex } from "./recipes/locks/multi-mutex.ts";
+export type { AcquireOptions, Contender, Mutex, MutexOptions } from "./recipes/locks/mutex.ts";
+export type { LockMode, RwContender, RwLock, WriteHold } from "./recipes/locks/rw-lock.ts";
+export type {
+  Permit,
+  PermitContender,
+  PermitOptions,
+  Semaphore,
+  SemaphoreOptions,
+} from "./recipes/locks/semaphore.ts";
+export type { DeadLetter, DeadLetterOptions } from "./recipes/queue/dead-letters.ts";
+export type { DestructiveQueue } from "./recipes/queue/destructive-queue.ts";
+export type { Job, NackOptions } from "./recipes/queue/job.ts";
+export type { EnqueueOptions, NewItem, Queue, QueueCounts, QueueOptions } from "./recipes/queue/queue.ts";
+export type { ItemOptions } from "./recipes/queue/queue-item.ts";
+export type { TopicEvent, TopicGap, TopicMessage } from "./recipes/topic/message.ts";
+export type { Subscription } from "./recipes/topic/subscription.ts";
+export type { SubscribeOptions, Topic, TopicOptions, TopicPage, TopicReadOptions } from "./recipes/topic/topic.ts";
+export type { TopicKeep } from "./recipes/topic/topic-head.ts";
+export type { Atomic, Versioned } from "./recipes/values/atomic.ts";
+export type { Counter } from "./recipes/values/counter.ts";
+export type { Ids, IdsOptions } from "./recipes/values/ids.ts";
+export type { KeyValue, Transaction, TransactOptions } from "./recipes/values/transaction.ts";
 export type { Replica, View } from "./replica.ts";
 export { scoped } from "./scoped.ts";
 export type { LiveSession as Session } from "./session.ts";

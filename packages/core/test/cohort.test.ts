@@ -3,9 +3,9 @@ import { type Conclave, connect, type Hold } from "@conclave/core";
 import type { Txn } from "@conclave/core/backend";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Cohort } from "../src/cohort.ts";
 import type { Context } from "../src/context.ts";
 import { Receipts } from "../src/receipts.ts";
+import { Cohort } from "../src/recipes/locks/cohort.ts";
 import { Sessions } from "../src/sessions.ts";
 import {
   type Call,

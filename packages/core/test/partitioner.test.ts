@@ -1,7 +1,7 @@
 import { type Assignment, type Conclave, connect, type Partition, type Partitioner } from "@conclave/core";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { rendezvous } from "../src/recipes/partition.ts";
+import { rendezvous } from "../src/recipes/groups/partition.ts";
 import { describeJunk, object } from "./junk.ts";
 import { type Any, deferred, deletes, failure, keys, losingAnswers, outcome, puts, remove, world } from "./kit.ts";
 

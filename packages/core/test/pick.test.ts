@@ -1,7 +1,7 @@
 import { VirtualClock } from "@conclave/backend-memory";
 import { describe, expect, test } from "vitest";
-import { decodeInstance, encodeAdvertisement, type Instance } from "../src/recipes/instance.ts";
-import { Picker, type Strategy } from "../src/recipes/pick.ts";
+import { decodeInstance, encodeAdvertisement, type Instance } from "../src/recipes/discovery/instance.ts";
+import { Picker, type Strategy } from "../src/recipes/discovery/pick.ts";
 
 function instances(...weights: readonly number[]): Instance[] {
   return weights.map((weight, index) => ({

@@ -3,8 +3,8 @@ import type { Txn, Watch } from "@conclave/core/backend";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Context } from "../src/context.ts";
-import { indexOf } from "../src/recipes/queue-index.ts";
-import { QueueKeys } from "../src/recipes/queue-item.ts";
+import { indexOf } from "../src/recipes/queue/queue-index.ts";
+import { QueueKeys } from "../src/recipes/queue/queue-item.ts";
 import {
   type Call,
   deferred,

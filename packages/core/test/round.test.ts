@@ -11,7 +11,7 @@ import {
   standingOf,
   type Terms,
   withoutWaiting,
-} from "../src/recipes/round.ts";
+} from "../src/recipes/barriers/round.ts";
 
 /** A store that holds one double barrier, and those who use it: what `rounds.ts` does, without a store. */
 class Model {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { SortedList } from "../src/recipes/sorted-list.ts";
+import { SortedList } from "../src/recipes/queue/sorted-list.ts";
 
 test("a sorted list holds what a set does, in order", () => {
   fc.assert(

@@ -2,7 +2,7 @@ import { type Conclave, connect, type Subscription, type TopicEvent } from "@con
 import type { Txn } from "@conclave/core/backend";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { advance, type Head } from "../src/recipes/topic-head.ts";
+import { advance, type Head } from "../src/recipes/topic/topic-head.ts";
 import { type Any, failure, keys, losingAnswers, outcome, put, puts, remove, type World, world } from "./kit.ts";
 
 const ttlMs = 9_000;
