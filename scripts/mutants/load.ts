@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Mutant } from "../../packages/conformance/mutants/mutant.ts";
@@ -27,6 +27,7 @@ export async function loadMutants(folder: string): Promise<readonly NamedMutant[
 /** Why a mutant is none, if it is none. */
 export function flawOf({ file, find, replace }: Mutant, root: string): string | undefined {
   if (find === replace) return "it replaces what it finds by the same";
+  if (!existsSync(join(root, file))) return `there is no file ${file}`;
   const times = readFileSync(join(root, file), "utf8").split(find).length - 1;
   return times === 1 ? undefined : `what it is to find stands ${times} times in ${file}, not once`;
 }

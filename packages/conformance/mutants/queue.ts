@@ -1,6 +1,6 @@
 import type { Mutant } from "./mutant.ts";
 
-const core = "packages/core/src/recipes";
+const core = "packages/core/src/recipes/queue";
 
 /** Bugs that queues have had, or could have. */
 export const mutants: readonly Mutant[] = [
