@@ -3,8 +3,9 @@ import { CoordinationError, isCoordinationError, sleep } from "@conclave/core/ba
 import { expect } from "vitest";
 import type { Suite } from "../context.ts";
 import { keysOf, remove, texts } from "../entries.ts";
-import { type Interceptor, intercepted } from "../intercepted.ts";
+import { intercepted } from "../intercepted.ts";
 import { faultSeeds } from "../seeds.ts";
+import { watchesFailing } from "./failing-watches.ts";
 import {
   aborted,
   deathMs,
@@ -127,18 +128,8 @@ export function barrier(suite: Suite): void {
 
   suite.it("never takes a watch that fails for an opening", async (_backend, scene) => {
     const failure = new CoordinationError("DENIED", "the watch was taken away");
-    const watching: Interceptor = {
-      call: (_, send) => send(),
-      watch: (watch) => ({
-        // biome-ignore lint/correctness/useYield: it fails before it has anything to tell
-        async *[Symbol.asyncIterator]() {
-          throw failure;
-        },
-        [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose](),
-      }),
-    };
     const other = await start(scene);
-    const process = await start(scene, {}, (backend) => intercepted(backend, watching));
+    const process = await start(scene, {}, (backend) => intercepted(backend, watchesFailing(failure)));
     await barrierOf(other).close();
     expect(await rejection(barrierOf(process).wait())).toBe(failure);
   });

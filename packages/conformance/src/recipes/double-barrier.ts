@@ -3,8 +3,9 @@ import { CoordinationError, isCoordinationError, seededRandom, sleep } from "@co
 import { expect } from "vitest";
 import type { Scene, Suite } from "../context.ts";
 import { keysOf, remove } from "../entries.ts";
-import { type Interceptor, intercepted } from "../intercepted.ts";
+import { intercepted } from "../intercepted.ts";
 import { faultSeeds } from "../seeds.ts";
+import { watchesFailing } from "./failing-watches.ts";
 import {
   aborted,
   deathMs,
@@ -426,17 +427,7 @@ export function doubleBarrier(suite: Suite): void {
 
   suite.it("never takes a watch that fails for an entrance, nor for an exit", async (backend, scene) => {
     const failure = new CoordinationError("DENIED", "the watch was taken away");
-    const watching: Interceptor = {
-      call: (_, send) => send(),
-      watch: (watch) => ({
-        // biome-ignore lint/correctness/useYield: it fails before it has anything to tell
-        async *[Symbol.asyncIterator]() {
-          throw failure;
-        },
-        [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose](),
-      }),
-    };
-    const process = await start(scene, {}, (backend) => intercepted(backend, watching));
+    const process = await start(scene, {}, (backend) => intercepted(backend, watchesFailing(failure)));
     expect(await rejection(barrierOf(process, 2, "shrink").enter())).toBe(failure);
     await inLine(backend, scene, 0);
     const other = barrierOf(await start(scene), 2, "shrink").enter();

@@ -3,8 +3,9 @@ import { CoordinationError, sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import type { Suite } from "../context.ts";
 import { remove, texts } from "../entries.ts";
-import { type Interceptor, intercepted } from "../intercepted.ts";
+import { intercepted } from "../intercepted.ts";
 import { faultSeeds } from "../seeds.ts";
+import { watchesFailing } from "./failing-watches.ts";
 import {
   type Process,
   quiet,
@@ -126,17 +127,7 @@ export function latch(suite: Suite): void {
 
   suite.it("never takes a watch that fails for an opening", async (_backend, scene) => {
     const failure = new CoordinationError("DENIED", "the watch was taken away");
-    const watching: Interceptor = {
-      call: (_, send) => send(),
-      watch: (watch) => ({
-        // biome-ignore lint/correctness/useYield: it fails before it has anything to tell
-        async *[Symbol.asyncIterator]() {
-          throw failure;
-        },
-        [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose](),
-      }),
-    };
-    const process = await start(scene, {}, (backend) => intercepted(backend, watching));
+    const process = await start(scene, {}, (backend) => intercepted(backend, watchesFailing(failure)));
     expect(await rejection(latchOf(process, 1).wait())).toBe(failure);
   });
 
