@@ -523,10 +523,11 @@ export function queueRoundTrips(suite: Suite): void {
     expect(await costs(() => queue.deadLetters())).toEqual({});
     const bounded = queueOf({ conclave }, { maxLength: 5 });
     expect(await costs(() => bounded.enqueue("a"))).toEqual({ commit: 1 });
-    // One for the dead letters; the index asks for signs of life by others, at least 3.75 s apart.
+    // One for the dead letters. The index asks for signs of life by others, at least 3.75 s apart, and reads everything
+    // again after a gap, which some stores report now and then. If each of the nine asked for one there would be more.
     const signsOfLife = Math.floor((backend.clock.monotonicMs() - openedMs) / 3_750);
     expect(lists).toBeGreaterThanOrEqual(1);
-    expect(lists).toBeLessThanOrEqual(1 + signsOfLife);
+    expect(lists).toBeLessThanOrEqual(3 + signsOfLife);
   });
 
   suite.it("costs few commits an item, however many wait for one", async (backend, scene) => {
@@ -673,7 +674,7 @@ export function queueUnderJitter(suite: Suite): void {
         }
       };
       await Promise.all(processes.map(contend));
-      const job = await within(backend, 20 * scene.patienceMs, calm.claim());
+      const job = await within(backend, 2 * scene.patienceMs, calm.claim());
       expect(job.id).toBe(id);
       await job.ack();
       await scene.eventually(backend, async () => expect(await texts(backend.kv, `queue/${name}/`)).toEqual({}));
