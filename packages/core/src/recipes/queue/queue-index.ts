@@ -12,6 +12,8 @@ import { type Overdue, QueueShelf, type Slot } from "./queue-shelf.ts";
 const lingerMs = 30_000;
 /** The longest that a wait relies on timers and news alone. */
 const longestPatienceMs = 10_000;
+/** Later than every revision: until the one who passes something over says otherwise. */
+export const forNow: Revision = 2n ** 64n;
 
 /** A place of a bounded queue that nothing takes, and what an item left there that somebody removed by hand. */
 export interface FreeSlot {
@@ -86,8 +88,24 @@ export class QueueIndex {
   async changed(since: number, signal: AbortSignal): Promise<void> {
     const { clock } = this.#context.backend;
     const patienceMs = Math.max(1, Math.min(longestPatienceMs, this.#current().nextDueMs(clock.wallMs())));
-    await this.#bell.after(since, { clock, patienceMs, signal });
+    const waiting = new AbortController();
+    try {
+      this.#ringOnceShown(waiting.signal);
+      await this.#bell.after(since, { clock, patienceMs, signal });
+    } finally {
+      waiting.abort();
+    }
     if (this.#failure) throw this.#failure.reason;
+  }
+
+  /** What is passed over may come and go between two looks of the copy: then nothing changes but the copy's revision. */
+  #ringOnceShown(signal: AbortSignal): void {
+    const replica = this.#replica as Replica;
+    let first = forNow;
+    for (const one of this.#passed.values()) if (one > replica.revision && one < first) first = one;
+    if (first === forNow) return;
+    const ring = () => this.#bell.ring();
+    replica.reached(first, { signal }).then(ring, () => {});
   }
 
   /** What can be had now, best first: unclaimed items that are due, and items whose claim is overdue. */

@@ -2,17 +2,15 @@ import type { Context } from "../../context.ts";
 import { encodeJson } from "../../json.ts";
 import { portableLimits } from "../../ports/backend.ts";
 import { elapsedMs, instant } from "../../ports/clock.ts";
-import type { Condition, Put, Revision } from "../../ports/kv.ts";
+import type { Condition, Put } from "../../ports/kv.ts";
 import { linkSignals, sleep } from "../../signals.ts";
-import { type FreeSlot, indexOf, type QueueIndex } from "./queue-index.ts";
+import { type FreeSlot, forNow, indexOf, type QueueIndex } from "./queue-index.ts";
 import { encodeRecord, type Meta, type QueueKeys } from "./queue-item.ts";
 
 /** How many items one commit enqueues: of each a payload and an item, and a receipt. */
 const itemsPerCommit = 49;
 /** The same of a bounded queue, in which each takes a place too. */
 const boundedItemsPerCommit = 33;
-/** Later than every revision. */
-const forNow: Revision = 2n ** 64n;
 /** What of a transaction is for keys and the index. */
 const overheadBytes = 64 * 1024;
 
