@@ -674,7 +674,8 @@ export function queueUnderJitter(suite: Suite): void {
         }
       };
       await Promise.all(processes.map(contend));
-      const job = await within(backend, 2 * scene.patienceMs, calm.claim());
+      // What is given back on a store that refuses is tried again after pauses that grow.
+      const job = await within(backend, 20 * scene.patienceMs, calm.claim());
       expect(job.id).toBe(id);
       await job.ack();
       await scene.eventually(backend, async () => expect(await texts(backend.kv, `queue/${name}/`)).toEqual({}));
