@@ -27,6 +27,8 @@ const guarantees: Guarantees = {
   watchDelayMs: 150,
   failover:
     "Loses nothing acknowledged while a majority keeps its disks. Leases live on for up to a whole time to live more.",
+  mayForget: false,
+  cost: "A commit is one round trip, shared by those issued while it is under way. A lease is an object in the store.",
 };
 
 /**

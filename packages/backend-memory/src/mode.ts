@@ -35,6 +35,8 @@ export const strong: Mode = {
     expiryLagMs: 0,
     watchDelayMs: 0,
     failover: "there is none: the store lives and dies with its process",
+    mayForget: false,
+    cost: "a commit is a step of the program, a lease an object in it",
   },
   firstRevision: 1n,
   newWithLease: false,

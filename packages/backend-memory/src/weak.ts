@@ -19,6 +19,8 @@ export function weak(random: () => number): Mode {
       expiryLagMs,
       watchDelayMs,
       failover: "there is none: the store lives and dies with its process",
+      mayForget: false,
+      cost: "a commit is a step of the program, a lease an object in it",
     },
     // More than a number holds exactly, to catch whoever makes one of it.
     firstRevision: 2n ** 53n + BigInt(below(1_000)),

@@ -70,6 +70,10 @@ export interface Guarantees {
   readonly expiryLagMs: number;
   /** How many milliseconds late a watch may be, without a fault. */
   readonly watchDelayMs: number;
-  /** What a failover of the store may lose. */
+  /** What a failover of the store may lose, in words. */
   readonly failover: string;
+  /** Whether that may be writes it had acknowledged. Recipes whose promise weakens by it say so once, through `onWarning`. */
+  readonly mayForget: boolean;
+  /** What a commit and a lease cost on this store, in words. */
+  readonly cost: string;
 }
