@@ -30,6 +30,7 @@ import { Replica } from "./replica.ts";
 import { scoped } from "./scoped.ts";
 import type { LiveSession } from "./session.ts";
 import { Sessions } from "./sessions.ts";
+import { type Recipe, weakenedOn } from "./weakened.ts";
 
 /** How a process takes part. `signal` and `timeoutMs` are for connecting alone, and end nothing afterwards. */
 export interface ConnectOptions extends CallOptions {
@@ -45,7 +46,11 @@ export interface ConnectOptions extends CallOptions {
   readonly ttlMs?: number | undefined;
   /** What this process calls itself in the keys it holds, for people who look at a queue; "" by default. */
   readonly owner?: string | undefined;
-  /** Told what an operator should know, in a sentence. Nothing is ever printed; what it throws is ignored. */
+  /**
+   * Told what an operator should know, in a sentence: a lost session, a server with known bugs, and, where a failover of
+   * the store may lose what it had acknowledged (`backend.guarantees.mayForget`), what that does to each recipe, when a
+   * program first asks for one. Nothing is ever printed; what it throws is ignored.
+   */
   readonly onWarning?: ((warning: string) => void) | undefined;
 }
 
@@ -99,6 +104,8 @@ export class Conclave implements AsyncDisposable {
   readonly #sessions: Sessions;
   readonly #closed = new AbortController();
   readonly #owned: Backend | undefined;
+  /** Warns, once for each recipe, where the store cannot keep its promise through a failover. */
+  readonly #weakened: (recipe: Recipe) => void;
   #closing: Promise<void> | undefined;
 
   /** For `connect`. */
@@ -124,6 +131,7 @@ export class Conclave implements AsyncDisposable {
       }
     };
     this.#sessions = new Sessions(view, options.ttlMs, closed, warn);
+    this.#weakened = weakenedOn(view, warn);
     const receipts = new Receipts(view, this.#sessions);
     this.#context = { backend: view, sessions: this.#sessions, receipts, owner: options.owner, closed, warn };
   }
@@ -167,41 +175,49 @@ export class Conclave implements AsyncDisposable {
    * `RangeError` for a name that cannot be one.
    */
   mutex(name: Name, options: MutexOptions = {}): Mutex {
+    this.#weakened("mutex");
     return new Mutex(this.#context, name, options);
   }
 
   /** Several mutexes at once, all or none; 1 to 32 of them, each named once. Throws as `mutex`. */
   mutexes(names: readonly Name[]): MultiMutex {
+    this.#weakened("mutexes");
     return new MultiMutex(this.#context, names);
   }
 
   /** A gate that holds up everybody while it is closed. Throws as `mutex`. */
   barrier(name: Name): Barrier {
+    this.#weakened("barrier");
     return new Barrier(this.#context, name);
   }
 
   /** What processes enter together, and leave together. Throws as `mutex`, and for options that cannot be meant. */
   doubleBarrier(name: Name, options: DoubleBarrierOptions): DoubleBarrier {
+    this.#weakened("doubleBarrier");
     return new DoubleBarrier(this.#context, name, options);
   }
 
   /** A count that opens the way when it comes to zero. Throws as `mutex`, and for a count that is none. */
   latch(name: Name, options: LatchOptions): Latch {
+    this.#weakened("latch");
     return new Latch(this.#context, name, options);
   }
 
   /** A fair lock that many hold to read, or one to write. Throws as `mutex`. */
   rwLock(name: Name): RwLock {
+    this.#weakened("rwLock");
     return new RwLock(this.#context, name);
   }
 
   /** Permits for so many at a time; `limit` says how many, and its first user stores it for all. Throws as `mutex`. */
   semaphore(name: Name, options: SemaphoreOptions = {}): Semaphore {
+    this.#weakened("semaphore");
     return new Semaphore(this.#context, name, options);
   }
 
   /** An election of one leader. Throws as `mutex`. */
   election(name: Name): Election {
+    this.#weakened("election");
     return new Election(this.#context, name);
   }
 
@@ -219,11 +235,13 @@ export class Conclave implements AsyncDisposable {
     schemas: S,
     options?: ConfigOptions<D>,
   ): Config<S, D> {
+    this.#weakened("config");
     return new Config<S, D>(this.#context, name, schemas, options);
   }
 
   /** Messages to all who subscribe, kept for a while. Throws as `mutex`, and for options that cannot be meant. */
   topic<T extends Json = Json>(name: Name, options?: TopicOptions): Topic<T> {
+    this.#weakened("topic");
     return new Topic<T>(this.#context, name, options);
   }
 
@@ -237,26 +255,31 @@ export class Conclave implements AsyncDisposable {
    * `mutex`, and for options that cannot be meant.
    */
   queue<T extends Json = Json>(name: Name, options: QueueOptions = {}): Queue<T> {
+    this.#weakened("queue");
     return new Queue<T>(this.#context, name, options);
   }
 
   /** A queue whose items are gone once they are popped, delivered at most once. Throws as `mutex`. */
   destructiveQueue<T extends Json = Json>(name: Name): DestructiveQueue<T> {
+    this.#weakened("destructiveQueue");
     return new DestructiveQueue<T>(this.#context, name);
   }
 
   /** A number that processes count with. Keep the object: it remembers, and shares round trips. Throws as `mutex`. */
   counter(name: Name): Counter {
+    this.#weakened("counter");
     return new Counter(this.#context, name);
   }
 
   /** A value that processes change together. Keep the object: it remembers, and takes turns. Throws as `mutex`. */
   atomic<T extends Json = Json>(name: Name): Atomic<T> {
+    this.#weakened("atomic");
     return new Atomic<T>(this.#context, name);
   }
 
   /** Ids that are unique for ever. Keep the object: it has a block of them. Throws as `mutex`, and for a bad `block`. */
   ids(name: Name, options?: IdsOptions): Ids {
+    this.#weakened("ids");
     return new Ids(this.#context, name, options);
   }
 
@@ -272,11 +295,13 @@ export class Conclave implements AsyncDisposable {
    * with `signal.reason`.
    */
   transact<T>(work: (transaction: Transaction) => Promise<T> | T, options?: TransactOptions): Promise<T> {
+    this.#weakened("transact");
     return transact(this.#context, work, options);
   }
 
   /** Shares out partitions among processes, each to one at a time. Throws as `mutex`, and for what are no partitions. */
   partitioner(name: Name, options: PartitionerOptions): Partitioner {
+    this.#weakened("partitioner");
     return new Partitioner(this.#context, name, options);
   }
 

@@ -4,7 +4,7 @@ export type { Name, WaitOptions } from "./context.ts";
 export { CoordinationError, type ErrorCode, isCoordinationError } from "./errors.ts";
 export type { Guarded, Hold } from "./hold.ts";
 export type { Json } from "./json.ts";
-export type { Backend, Connector } from "./ports/backend.ts";
+export type { Backend, Connector, Guarantees, Limits } from "./ports/backend.ts";
 export type { Clock } from "./ports/clock.ts";
 export type { CallOptions, Commit, Condition, Entry, KV, Listing, Operation, Revision, Txn } from "./ports/kv.ts";
 export type { Barrier, CloseOptions } from "./recipes/barriers/barrier.ts";

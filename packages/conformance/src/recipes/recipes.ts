@@ -31,6 +31,7 @@ import { topic, topicRetention, topicRoundTrips, topicUnderFaults } from "./topi
 import { transactions } from "./transaction.ts";
 import { convergenceUnderJitter, exclusionUnderJitter } from "./under-jitter.ts";
 import { views } from "./views.ts";
+import { weakened } from "./weakened.ts";
 
 /** The sentences of the recipes, which any store that keeps the port contract keeps too. */
 export function describeRecipes(suite: Suite): void {
@@ -83,6 +84,7 @@ export function describeRecipes(suite: Suite): void {
   describe("ids", () => ids(suite));
   describe("an atomic value", () => atomicValue(suite));
   describe("a transaction", () => transactions(suite));
+  describe("what a failover may undo", () => weakened(suite));
   describe("recipes, under jitter", () => convergenceUnderJitter(suite));
   describe("recipes, in round trips", () => recipeRoundTrips(suite));
 }
