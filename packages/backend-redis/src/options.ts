@@ -48,6 +48,9 @@ export interface RedisOptions {
   /** The ACL user, "default" when absent; needs `password`. */
   readonly username?: string | undefined;
   readonly password?: string | undefined;
+  /** What the Sentinels themselves ask for, if they do; `sentinelUsername` is "default" when absent. */
+  readonly sentinelUsername?: string | undefined;
+  readonly sentinelPassword?: string | undefined;
   /** For `rediss://`; with `nodes` or `sentinels`, `{}` or more turns TLS on. */
   readonly tls?: RedisTls | undefined;
   /** Whose keys these are, "conclave" when absent: clients of one space see each other's. It is the keys' hash tag. */
@@ -72,6 +75,7 @@ export type Topology =
 export interface Settings {
   readonly topology: Topology;
   readonly user: { readonly name: string; readonly password: string } | undefined;
+  readonly sentinelUser: Settings["user"];
   readonly db: number;
   readonly tls: SecureSettings | undefined;
   readonly space: string;
@@ -95,6 +99,8 @@ const optionNames = [
   "name",
   "username",
   "password",
+  "sentinelUsername",
+  "sentinelPassword",
   "tls",
   "space",
   "callTimeoutMs",
@@ -118,6 +124,10 @@ export function settingsFrom(options: RedisOptions): Settings {
   if (url?.password !== undefined && (options.username !== undefined || options.password !== undefined)) {
     throw new TypeError("username and password must be given in url or beside it, not both");
   }
+  const { sentinelUsername, sentinelPassword } = options;
+  if ((sentinelUsername !== undefined || sentinelPassword !== undefined) && topology.kind !== "sentinel") {
+    throw new TypeError("sentinelUsername and sentinelPassword need sentinels");
+  }
   if (options.tls !== undefined && url !== undefined && !url.secure) {
     throw new TypeError("tls needs a url that starts with rediss://");
   }
@@ -125,8 +135,9 @@ export function settingsFrom(options: RedisOptions): Settings {
     topology,
     user:
       url?.password === undefined
-        ? checkUser(options.username, options.password)
-        : checkUser(url.username, url.password),
+        ? checkUser("username", options.username, "password", options.password)
+        : checkUser("username", url.username, "password", url.password),
+    sentinelUser: checkUser("sentinelUsername", sentinelUsername, "sentinelPassword", sentinelPassword),
     db: url?.db ?? 0,
     tls: url?.secure || options.tls !== undefined ? checkTls(options.tls ?? {}) : undefined,
     space,
@@ -223,13 +234,15 @@ function checkSpace(space: unknown): asserts space is string {
   }
 }
 
-function checkUser(username: unknown, password: unknown): Settings["user"] {
+function checkUser(nameOption: string, username: unknown, passwordOption: string, password: unknown): Settings["user"] {
   if (username === undefined && password === undefined) return undefined;
-  if (username !== undefined) checkText("username", username);
-  if (username === "") throw outOfRange("username", username, "the user that password belongs to");
-  if (typeof password !== "string") throw new TypeError("password must be a string, and is needed with username");
+  if (username !== undefined) checkText(nameOption, username);
+  if (username === "") throw outOfRange(nameOption, username, `the user that ${passwordOption} belongs to`);
+  if (typeof password !== "string") {
+    throw new TypeError(`${passwordOption} must be a string, and is needed with ${nameOption}`);
+  }
   // With a name, a server that has no password set takes any, as it should; without one it would complain.
-  return { name: (username as string | undefined) ?? "default", password };
+  return { name: username ?? "default", password };
 }
 
 function checkDurability(durability: unknown): Settings["wait"] {
