@@ -1,1 +1,2 @@
-export {};
+export type { RedisDurability, RedisNode, RedisOptions, RedisTls } from "./options.ts";
+export { redis } from "./redis.ts";
