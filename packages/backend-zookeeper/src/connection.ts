@@ -1,0 +1,354 @@
+import type { Socket } from "node:net";
+import { type Clock, onAbort } from "@conclave/core/backend";
+import {
+  ACL,
+  type Client,
+  CreateMode,
+  createClient,
+  Exception,
+  Id,
+  Permission,
+  type Stat as RawStat,
+} from "node-zookeeper-client";
+import { Frames } from "./frames.ts";
+import { OneShots } from "./one-shots.ts";
+import { code, type MultiOp, type RawResult } from "./wire.ts";
+
+/**
+ * The inside of node-zookeeper-client 1.1.3, as far as we reach into it. Only this file does, and only to take away what
+ * the client does by itself: choose servers, reconnect, ping, and take bytes apart.
+ */
+interface Innards {
+  readonly socket: Socket;
+  readonly zxid: Buffer;
+  readonly connectTimeoutHandler: NodeJS.Timeout;
+  on(event: "state", listener: (state: number) => void): void;
+  connect(): void;
+  findNextServer(callback: (server: { host: string; port: number }) => void): void;
+  onSocketTimeout(): void;
+  onSocketData(chunk: Buffer): void;
+  queue(request: object, callback?: (error: unknown) => void): void;
+}
+
+/** The states of its connection, and the number under which the server answers to credentials. */
+const state = { disconnected: 0, connected: 2, sessionExpired: -3, authenticationFailed: -4 } as const;
+const authXid = -4;
+
+// The client throws on an error code that it does not know, inside the handler of its socket, and nobody hears of the
+// call again. It looks this function up in its module each time, so here it can be taught all others.
+const createKnown = (Exception as unknown as { create(err: number, path?: string): Error }).create;
+Object.assign(Exception, {
+  create(err: number, path?: string): Error {
+    try {
+      return createKnown(err, path);
+    } catch {
+      return Object.assign(new Error(`Exception: error code ${err}`), { code: err, getCode: () => err });
+    }
+  },
+});
+
+/** Why there is no connection, or no longer. */
+export class ConnectionFailure extends Error {
+  readonly kind: "lost" | "expired" | "denied";
+
+  constructor(kind: ConnectionFailure["kind"], message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "ConnectionFailure";
+    this.kind = kind;
+  }
+}
+
+/** What proves to any server that a session is ours. */
+export interface Session {
+  readonly id: Buffer;
+  readonly password: Buffer;
+}
+
+/** Which session to speak for, and where. */
+export interface Handshake {
+  readonly host: string;
+  readonly port: number;
+  /** The session to go on with; a new one when absent. */
+  readonly session: Session | undefined;
+  /** What to ask for. */
+  readonly sessionTimeoutMs: number;
+  /** The newest transaction seen: a server that has not got so far turns us away. */
+  readonly zxid: bigint;
+  /** `user:password`. */
+  readonly auth: string | undefined;
+  readonly clock: Clock;
+  /** How long the server may take over the handshake. */
+  readonly timeoutMs: number;
+  /** How long it may say nothing while requests wait; then the connection counts as dead. */
+  readonly patienceMs: number;
+}
+
+/** What a request came to, and the newest transaction that the server knew when it answered. */
+export interface Reply<T> {
+  readonly value: T;
+  readonly zxid: bigint;
+}
+
+type Done<T> = (error: unknown, value?: T) => void;
+
+/**
+ * One TCP connection on which a client of node-zookeeper-client speaks for a session. The client would go on by itself to
+ * other connections, and take its queues along; here it gets a single one. So what was sent is known: what was handed to
+ * it, all of it and at once. Requests reject with what the client throws, code −4 when the connection ended under them.
+ */
+export class Connection {
+  /** When the handshake began. */
+  readonly begunMs: number;
+  /** How many requests were sent. */
+  sent = 0;
+  readonly #handshake: Handshake;
+  readonly #client: Client;
+  readonly #innards: Innards;
+  readonly #acl: ACL[];
+  readonly #frames = new Frames();
+  readonly #oneShots = new OneShots();
+  readonly #idlers = new Set<() => void>();
+  readonly #opened: Promise<void>;
+  #settle!: { readonly resolve: () => void; readonly reject: (failure: ConnectionFailure) => void };
+  #isOpen = false;
+  /** The reply that is being taken apart. */
+  #replyZxid = 0n;
+  #pending = 0;
+  /** When something was last heard, or a first request sent. */
+  #quietSinceMs = 0;
+  #patience: Disposable | undefined;
+  #failure: ConnectionFailure | undefined;
+
+  private constructor(handshake: Handshake) {
+    const { host, port, session, auth, clock } = handshake;
+    this.#handshake = handshake;
+    this.begunMs = clock.monotonicMs();
+    this.#acl = [new ACL(Permission.ALL, auth === undefined ? new Id("world", "anyone") : new Id("auth", ""))];
+    this.#opened = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    const options = {
+      sessionTimeout: handshake.sessionTimeoutMs,
+      sessionId: session?.id,
+      sessionPassword: session?.password,
+    };
+    this.#client = createClient("chosen-by-us", options);
+    this.#innards = (this.#client as unknown as { connectionManager: Innards }).connectionManager;
+    const takeApart = this.#innards.onSocketData.bind(this.#innards);
+    this.#innards.zxid.writeBigInt64BE(handshake.zxid);
+    this.#innards.findNextServer = (callback) => callback({ host, port });
+    // Only requests are signs of life here. It would ping when nothing comes or goes: not while it is flooded, though the
+    // server hears nothing then, but for a lease that nobody renews.
+    this.#innards.onSocketTimeout = () => {};
+    this.#innards.onSocketData = (chunk) => this.#received(chunk, takeApart);
+    this.#innards.on("state", (now) => this.#became(now));
+    // Queued before there is a connection, it is the first to be sent on it.
+    if (auth !== undefined) this.#client.addAuthInfo("digest", Buffer.from(auth));
+    this.#client.connect();
+    this.#innards.connect = () => {};
+    clearTimeout(this.#innards.connectTimeoutHandler);
+    this.#innards.socket.once("error", (cause) => {
+      this.#failure ??= new ConnectionFailure("lost", `the connection failed: ${cause.message}`, { cause });
+    });
+  }
+
+  /** Connects and shakes hands. Rejects with a `ConnectionFailure`, also when the signal aborts. */
+  static async open(handshake: Handshake, signal: AbortSignal): Promise<Connection> {
+    const { timeoutMs, clock } = handshake;
+    const connection = new Connection(handshake);
+    using _timer = clock.after(timeoutMs, () =>
+      connection.destroy(`the handshake was not finished within ${Math.round(timeoutMs)} ms`),
+    );
+    using _link = onAbort(signal, () => connection.destroy("it is no longer wanted"));
+    await connection.#opened;
+    return connection;
+  }
+
+  get session(): Session {
+    return { id: this.#client.getSessionId(), password: this.#client.getSessionPassword() };
+  }
+
+  /** What the server granted the session, in milliseconds. */
+  get timeoutMs(): number {
+    return this.#client.getSessionTimeout();
+  }
+
+  /** Why it ended; undefined while it lives. */
+  get failure(): ConnectionFailure | undefined {
+    return this.#failure;
+  }
+
+  /** Ends the connection, not the session. */
+  destroy(why: string | ConnectionFailure): void {
+    this.#failure ??= typeof why === "string" ? new ConnectionFailure("lost", why) : why;
+    this.#innards.socket.destroy();
+  }
+
+  /** Resolves when no request waits for its answer. */
+  idle(): Promise<void> {
+    if (this.#pending === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idlers.add(resolve));
+  }
+
+  /** Undefined when there is no such node; then the watch is not set. */
+  children(path: string, watch?: () => void): Promise<Reply<{ names: string[]; stat: RawStat } | undefined>> {
+    return this.#request((client, done) => {
+      const answered = this.#answered(`children of ${path}`, watch, done);
+      const took = (error: unknown, names: string[], stat: RawStat) => answered(error, { names, stat });
+      if (watch) client.getChildren(path, this.#oneShots.at(`children of ${path}`), took);
+      else client.getChildren(path, took);
+    });
+  }
+
+  /** Undefined when there is no such node; then the watch is not set. */
+  data(path: string, watch?: () => void): Promise<Reply<{ data: Buffer; stat: RawStat } | undefined>> {
+    return this.#request((client, done) => {
+      const answered = this.#answered(`state of ${path}`, watch, done);
+      const took = (error: unknown, data: Buffer | undefined, stat: RawStat) =>
+        answered(error, { data: data ?? Buffer.alloc(0), stat });
+      if (watch) client.getData(path, this.#oneShots.at(`state of ${path}`), took);
+      else client.getData(path, took);
+    });
+  }
+
+  /** Undefined when there is no such node; the watch is set in any case. */
+  exists(path: string, watch?: () => void): Promise<Reply<RawStat | undefined>> {
+    return this.#request((client, done) => {
+      const answered = this.#answered(`state of ${path}`, watch, done);
+      const took = (error: unknown, stat: RawStat | null) => answered(error, stat ?? undefined);
+      if (watch) client.exists(path, this.#oneShots.at(`state of ${path}`), took);
+      else client.exists(path, took);
+    });
+  }
+
+  /** Resolves with what each step came to, also when the multi was refused because of one. */
+  multi(ops: readonly MultiOp[]): Promise<Reply<readonly RawResult[]>> {
+    return this.#request((client, done) => {
+      const transaction = client.transaction();
+      for (const op of ops) {
+        if ("create" in op) {
+          const { create, data = Buffer.alloc(0), ephemeral } = op;
+          transaction.create(create, data, this.#acl, ephemeral ? CreateMode.EPHEMERAL : CreateMode.PERSISTENT);
+        } else if ("set" in op) transaction.setData(op.set, op.data, sendable(op.version));
+        else if ("remove" in op) transaction.remove(op.remove, sendable(op.version));
+        else transaction.check(op.check, sendable(op.version));
+      }
+      transaction.commit((error, results?: readonly RawResult[]) => done(results ? undefined : error, results));
+    });
+  }
+
+  /** Ends the session. Nothing can be sent after that. */
+  closeSession(): Promise<Reply<undefined>> {
+    const queue = this.#innards.queue.bind(this.#innards);
+    return this.#request((client, done) => {
+      // The client does not care for the answer.
+      this.#innards.queue = (request) => queue(request, (error) => done(error, undefined));
+      client.close();
+    });
+  }
+
+  #answered<T>(place: string, watch: (() => void) | undefined, done: Done<T | undefined>): Done<T> {
+    return (error, value) => {
+      if (error) done((error as { code?: number }).code === code.noNode ? undefined : error);
+      else {
+        if (watch) this.#oneShots.add(place, watch);
+        done(undefined, value);
+      }
+    };
+  }
+
+  /** Sends at once. Rejects with a `ConnectionFailure` when that was not possible. */
+  async #request<T>(send: (client: Client, done: Done<T>) => void): Promise<Reply<T>> {
+    if (this.#failure) throw this.#failure;
+    return new Promise((resolve, reject) => {
+      const done = (settle: () => void) => {
+        this.#pending -= 1;
+        if (this.#pending === 0) this.#rest();
+        settle();
+      };
+      this.sent += 1;
+      this.#pending += 1;
+      if (this.#pending === 1) {
+        this.#quietSinceMs = this.#handshake.clock.monotonicMs();
+        this.#await(this.#handshake.patienceMs, false);
+      }
+      try {
+        send(this.#client, (error, value) =>
+          done(() => (error ? reject(error) : resolve({ value: value as T, zxid: this.#replyZxid }))),
+        );
+      } catch (unsendable) {
+        done(() => reject(unsendable));
+      }
+    });
+  }
+
+  #rest(): void {
+    this.#patience?.[Symbol.dispose]();
+    for (const resolve of this.#idlers) resolve();
+    this.#idlers.clear();
+  }
+
+  #await(ms: number, isSuspect: boolean): void {
+    const { clock, patienceMs } = this.#handshake;
+    this.#patience = clock.after(ms, () => {
+      const silentMs = clock.monotonicMs() - this.#quietSinceMs;
+      if (silentMs < patienceMs) this.#await(patienceMs - silentMs, false);
+      // If we were stopped ourselves, what the server said meanwhile is read before the next timer.
+      else if (!isSuspect) this.#await(1, true);
+      else this.destroy(`the server left a request unanswered and said nothing for ${Math.round(silentMs)} ms`);
+    });
+  }
+
+  /** Hands the client one message at a time: of several it would take the next by calling itself. */
+  #received(chunk: Buffer, takeApart: (message: Buffer) => void): void {
+    this.#quietSinceMs = this.#handshake.clock.monotonicMs();
+    try {
+      for (const message of this.#frames.push(chunk)) {
+        if (this.#failure) return;
+        if (this.#isOpen) this.#readHeader(message);
+        takeApart(message);
+      }
+    } catch (cause) {
+      // What the client does not understand must not end the process, nor may it be an event that nobody hears of.
+      this.destroy(new ConnectionFailure("lost", "the server sent what cannot be understood", { cause }));
+    }
+  }
+
+  #readHeader(message: Buffer): void {
+    const xid = message.readInt32BE(4);
+    if (xid >= 0) this.#replyZxid = message.readBigInt64BE(8);
+    else if (xid === authXid && message.readInt32BE(16) === 0) this.#settle.resolve();
+  }
+
+  #became(now: number): void {
+    switch (now) {
+      case state.connected:
+        this.#isOpen = true;
+        // Who has credentials is let in when the server has taken them.
+        if (this.#handshake.auth === undefined) this.#settle.resolve();
+        break;
+      case state.sessionExpired:
+        this.destroy(new ConnectionFailure("expired", "the server says that the session has expired"));
+        break;
+      case state.authenticationFailed:
+        this.destroy(new ConnectionFailure("denied", "the server does not take the credentials"));
+        break;
+      case state.disconnected:
+        this.#gone();
+    }
+  }
+
+  /** The client has failed what was under way before it says that it is disconnected. */
+  #gone(): void {
+    this.#failure ??= new ConnectionFailure("lost", "the server closed the connection");
+    this.#rest();
+    this.#settle.reject(this.#failure);
+    this.#oneShots.fireAll();
+  }
+}
+
+/** The client sends 0 as "any version", so 0 is never sent: no node of ours is ever seen at it. */
+function sendable(version: number | undefined): number {
+  if (version === 0) throw new RangeError("a node's version must be 1 or more to be checked");
+  return version ?? -1;
+}
