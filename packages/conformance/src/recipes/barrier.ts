@@ -22,7 +22,7 @@ import {
   within,
 } from "./process.ts";
 import { cost, startCounted } from "./round-trips.ts";
-import { closeAll, everyFault, faults, insist, Trouble } from "./under-jitter.ts";
+import { closeAll, everyFault, faults, insist, Trouble, troubledMs } from "./under-jitter.ts";
 
 const barrierOf = ({ conclave }: Process): Barrier => conclave.barrier("a");
 
@@ -245,7 +245,7 @@ export function barrier(suite: Suite): void {
         await sleep(backend.clock, (backend.clock.random() * scene.timing.ttlMs) / 10);
         gate.isClosed = false;
         await settled(() => keeper.open());
-        await within(backend, 60 * scene.patienceMs, passing);
+        await within(backend, troubledMs(scene), passing);
         await scene.eventually(backend, async () => expect(await closures(backend)).toEqual([]));
       }
       await closeAll(processes);

@@ -18,7 +18,7 @@ import {
   within,
 } from "./process.ts";
 import { cost, startCounted } from "./round-trips.ts";
-import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
+import { closeAll, everyFault, faults, insist, seeds, Trouble, troubledMs } from "./under-jitter.ts";
 
 /** Longer than a view takes to find out, unprompted, that the store is away or back. */
 const probingMs = 20_000;
@@ -362,7 +362,7 @@ export function configWrites(suite: Suite): void {
           notes.push(note);
         }
       };
-      await within(backend, 60 * scene.patienceMs, Promise.all(processes.map(setMany)));
+      await within(backend, troubledMs(scene), Promise.all(processes.map(setMany)));
       const versions = await insist(() => configOf(processes[1] as Process).history("note"));
       expect(versions.map(({ version }) => version).reverse(), `seed ${seed}`).toEqual(
         Array.from({ length: 15 }, (_, index) => index + 1),

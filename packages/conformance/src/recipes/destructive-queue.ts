@@ -4,8 +4,6 @@ import { expect } from "vitest";
 import type { Suite } from "../context.ts";
 import { type CountingBackend, counting } from "../counting.ts";
 import { numbered, texts, write } from "../entries.ts";
-import { type JitteredBackend, jitter } from "../jitter.ts";
-import { faultSeeds } from "../seeds.ts";
 import {
   type Process,
   quiet,
@@ -17,6 +15,7 @@ import {
   staysOpen,
   within,
 } from "./process.ts";
+import { closeAll, everyFault, faults, seeds, Trouble, troubledMs } from "./under-jitter.ts";
 
 const queueOf = ({ conclave }: Process): DestructiveQueue<string> => conclave.destructiveQueue<string>("d");
 
@@ -158,16 +157,9 @@ export function destructiveQueue(suite: Suite): void {
   suite.it(
     "pops nothing twice, and loses only what it says it may have lost, whatever fails",
     async (backend, scene) => {
-      const injected: JitteredBackend["injected"][] = [];
-      for (const seed of faultSeeds(Math.max(3, Math.round(2_000 / scene.timing.ttlMs)))) {
-        const trouble = (index: number) =>
-          startMortal(scene, {}, (seen) => {
-            const options = { delayMs: scene.timing.ttlMs / 40, faults: 0.35, gaps: 0.1 };
-            const jittered = jitter(seen, 100 * seed + index, options);
-            injected.push(jittered.injected);
-            return jittered;
-          });
-        const processes = await Promise.all([0, 1, 2].map(trouble));
+      const trouble = new Trouble(scene, faults);
+      for (const seed of seeds(scene)) {
+        const processes = await trouble.startMany(seed, 3);
         const name = `d${seed}`;
         const pushed: string[] = [];
         const popped: string[] = [];
@@ -202,7 +194,7 @@ export function destructiveQueue(suite: Suite): void {
               if (value !== undefined) popped.push(value);
             });
         };
-        await within(backend, 60 * scene.patienceMs, Promise.all(processes.map(work)));
+        await within(backend, troubledMs(scene), Promise.all(processes.map(work)));
         const rest = (await start(scene)).conclave.destructiveQueue<string>(name);
         await scene.eventually(backend, async () => {
           for (let value = await rest.tryPop(); value !== undefined; value = await rest.tryPop()) popped.push(value);
@@ -211,13 +203,9 @@ export function destructiveQueue(suite: Suite): void {
         expect(new Set(popped).size, `popped twice with seed ${seed}`).toBe(popped.length);
         const missing = pushed.filter((value) => !popped.includes(value));
         expect(missing.length, `lost with seed ${seed}`).toBeLessThanOrEqual(unknown);
-        await Promise.all(processes.map(({ conclave }) => conclave.close()));
+        await closeAll(processes);
       }
-      for (const kind of ["lostAnswers", "lostCalls", "refusals", "late"] as const)
-        expect(
-          injected.reduce((sum, each) => sum + each[kind], 0),
-          kind,
-        ).toBeGreaterThanOrEqual(1);
+      trouble.expectAtLeast(1, ...everyFault);
     },
   );
 }

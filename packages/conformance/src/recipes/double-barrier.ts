@@ -22,7 +22,7 @@ import {
   within,
 } from "./process.ts";
 import { cost, startCounted } from "./round-trips.ts";
-import { closeAll, everyFault, Trouble } from "./under-jitter.ts";
+import { closeAll, everyFault, Trouble, troubledMs } from "./under-jitter.ts";
 
 type OnDeath = NonNullable<DoubleBarrierOptions["onDeath"]>;
 
@@ -137,7 +137,8 @@ export function doubleBarrier(suite: Suite): void {
       const hall = new Hall(3);
       const pause = () => sleep(backend.clock, (backend.clock.random() * scene.timing.ttlMs) / 100);
       const cycles = processes.map((process) => cycle(barrierOf(process, 3, onDeath), hall, 20, pause));
-      await within(backend, 60 * scene.patienceMs, Promise.all(cycles));
+      // Of each cycle an enter, a pause and a leave.
+      await within(backend, 20 * 3 * scene.patienceMs, Promise.all(cycles));
       expect([...hall.visits]).toEqual(Array.from({ length: 20 }, (_, index) => [index + 1, 3]));
       await onlyTheRoundIsLeft(backend, scene);
     });
@@ -335,7 +336,7 @@ export function doubleBarrier(suite: Suite): void {
             const insistent: Pick<DoubleBarrier, "enter"> = { enter: () => insistOn(() => barrier.enter()) };
             return cycle(insistent as DoubleBarrier, hall, 20, pause);
           });
-          await within(backend, 60 * scene.patienceMs, Promise.all(cycles));
+          await within(backend, troubledMs(scene), Promise.all(cycles));
           expect([...hall.visits.values()], `seed ${seed}`).toEqual(Array(20).fill(3));
           await closeAll(processes);
           await scene.eventually(backend, async () => expect(await lineOf(backend)).toEqual([]));

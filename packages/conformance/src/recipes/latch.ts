@@ -19,7 +19,7 @@ import {
   within,
 } from "./process.ts";
 import { cost, startCounted } from "./round-trips.ts";
-import { closeAll, everyFault, faults, insist, Trouble } from "./under-jitter.ts";
+import { closeAll, everyFault, faults, insist, Trouble, troubledMs } from "./under-jitter.ts";
 
 const latchOf = ({ conclave }: Process, count: number): Latch => conclave.latch("a", { count });
 
@@ -230,7 +230,7 @@ export function latch(suite: Suite): void {
           await sleep(backend.clock, (backend.clock.random() * scene.timing.ttlMs) / 40);
         }
       };
-      await within(backend, 60 * scene.patienceMs, Promise.all(processes.map(countThrice)));
+      await within(backend, troubledMs(scene), Promise.all(processes.map(countThrice)));
       expect(
         rests.toSorted((a, b) => b - a),
         `seed ${seed}`,

@@ -19,7 +19,7 @@ import {
   within,
 } from "./process.ts";
 import { startCounted } from "./round-trips.ts";
-import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
+import { closeAll, everyFault, faults, insist, seeds, Trouble, troubledMs } from "./under-jitter.ts";
 
 /** So long that no test passes for want of time, or fails for it. */
 const forLong = { maxLocalHoldMs: 2 ** 31 - 1 };
@@ -415,7 +415,7 @@ export function localCallers(suite: Suite): void {
         };
         const processes = await trouble.startMany(seed, 3);
         const all = processes.flatMap((process) => numbered(3).map(() => contend(process)));
-        await within(backend, 60 * scene.patienceMs, Promise.all(all));
+        await within(backend, troubledMs(scene), Promise.all(all));
         await scene.eventually(backend, async () => expect(await texts(backend.kv)).toEqual({}));
         expect(handedOn, `hand-overs with seed ${seed}`).toBeGreaterThan(0);
         expect(room.visits, `visits with seed ${seed}`).toBeGreaterThan(0);

@@ -18,7 +18,7 @@ import {
   within,
 } from "./process.ts";
 import { cost, startCounted } from "./round-trips.ts";
-import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
+import { closeAll, everyFault, faults, insist, seeds, Trouble, troubledMs } from "./under-jitter.ts";
 
 function payloads(roster: Roster | undefined): readonly unknown[] {
   return (roster?.members ?? []).map(({ payload }) => payload);
@@ -202,7 +202,7 @@ export function membership(suite: Suite): void {
         return stays;
       };
       const members = await trouble.startMany(seed + 1_000, 3);
-      const seats = await within(backend, 60 * scene.patienceMs, Promise.all(members.map(come)));
+      const seats = await within(backend, troubledMs(scene), Promise.all(members.map(come)));
       await converges(backend, scene, views, seats);
       await closeAll([...readers, ...members]);
       await scene.eventually(backend, async () => expect(await texts(backend.kv)).toEqual({}));

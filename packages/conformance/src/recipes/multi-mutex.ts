@@ -19,7 +19,7 @@ import {
   within,
 } from "./process.ts";
 import { cost, startCounted } from "./round-trips.ts";
-import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
+import { closeAll, everyFault, faults, insist, seeds, Trouble, troubledMs } from "./under-jitter.ts";
 
 /** Two lines at once, of which the tests look at one. */
 export const twoMutexes: Exclusive = {
@@ -175,7 +175,7 @@ export function multiMutex(suite: Suite): void {
         }
       };
       const philosophers = await trouble.startMany(seed, 5);
-      await within(backend, 60 * scene.patienceMs, Promise.all(philosophers.map(dine)));
+      await within(backend, troubledMs(scene), Promise.all(philosophers.map(dine)));
       await scene.eventually(backend, async () => expect(await texts(backend.kv)).toEqual({}));
       expect(table.meals, `meals with seed ${seed}`).toBeGreaterThan(0);
       await closeAll(philosophers);

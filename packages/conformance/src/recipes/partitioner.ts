@@ -16,13 +16,10 @@ import {
   within,
 } from "./process.ts";
 import { cost, startCounted } from "./round-trips.ts";
-import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
+import { closeAll, everyFault, faults, insist, seeds, Trouble, troubledMs } from "./under-jitter.ts";
 
 /** So many that each of three members has some, but for once in sixty thousand times; and one commit claims them. */
 const names = numbered(30);
-
-/** What the pauses between attempts may add up to when everything fails often; they do not shrink with a store's times. */
-const backoffsMs = 5_000;
 
 /** A member that works on its partitions, and stops when told to. */
 class Worker implements AsyncDisposable {
@@ -293,13 +290,12 @@ export function partitioner(suite: Suite): void {
           await sleep(backend.clock, scene.timing.ttlMs / 10);
         }
         await workers[0]?.end();
-        await eventually(backend.clock, 60 * scene.patienceMs + backoffsMs, () => coveredBy(workers.slice(1)));
+        await eventually(backend.clock, troubledMs(scene), () => coveredBy(workers.slice(1)));
         watchman.on = false;
         await watching;
         for (const worker of workers) await worker.end();
         for (const { failure } of workers) expect(isCoordinationError(failure), String(failure)).toBe(false);
-        const giveBackMs = 10 * scene.patienceMs; // one after the other, by a store that often refuses
-        await eventually(backend.clock, giveBackMs, async () => expect(await owners(backend)).toEqual([]));
+        await eventually(backend.clock, troubledMs(scene), async () => expect(await owners(backend)).toEqual([]));
         await closeAll(processes);
       }
       trouble.expectAtLeast(1, ...everyFault);

@@ -2,10 +2,8 @@ import type { Conclave, Job, Json, Queue, QueueOptions } from "@conclave/core";
 import { type Backend, isCoordinationError, sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import { eventually, type Scene, type Suite } from "../context.ts";
-import { type CountingBackend, counting } from "../counting.ts";
 import { numbered, remove, texts, write } from "../entries.ts";
 import { intercepted } from "../intercepted.ts";
-import { type JitteredBackend, jitter } from "../jitter.ts";
 import { faultSeeds } from "../seeds.ts";
 import {
   aborted,
@@ -20,18 +18,8 @@ import {
   staysOpen,
   within,
 } from "./process.ts";
-
-/** A process whose round trips are counted, with its session open. */
-async function startCounted(scene: Scene): Promise<Process & { counted: CountingBackend }> {
-  const counts: CountingBackend[] = [];
-  const process = await start(scene, {}, (backend) => {
-    const counted = counting(backend);
-    counts.push(counted);
-    return counted;
-  });
-  await process.conclave.session();
-  return { ...process, counted: counts[0] as CountingBackend };
-}
+import { startCounted } from "./round-trips.ts";
+import { closeAll, everyFault, faults, Trouble, troubledMs, troubledOnceMs } from "./under-jitter.ts";
 
 const queueOf = ({ conclave }: { conclave: Conclave }, options?: QueueOptions): Queue<string> =>
   conclave.queue<string>("q", options);
@@ -524,7 +512,8 @@ export function queueRoundTrips(suite: Suite): void {
     const bounded = queueOf({ conclave }, { maxLength: 5 });
     expect(await costs(() => bounded.enqueue("a"))).toEqual({ commit: 1 });
     // One for the dead letters. The index asks for signs of life by others, at least 3.75 s apart, and reads everything
-    // again after a gap, which some stores report now and then. If each of the nine asked for one there would be more.
+    // again after a gap, which some stores report now and then: twice at most while nothing is wrong, since if each of the
+    // nine asked for a list that would be the sentence's end.
     const signsOfLife = Math.floor((backend.clock.monotonicMs() - openedMs) / 3_750);
     expect(lists).toBeGreaterThanOrEqual(1);
     expect(lists).toBeLessThanOrEqual(3 + signsOfLife);
@@ -549,8 +538,9 @@ export function queueRoundTrips(suite: Suite): void {
       await scene.eventually(backend, () => expect(acked).toBe(Number(value) + 1));
     }
     const commits = processes.reduce((sum, { counted }) => sum + (counted.snapshot().commit ?? 0), 0);
-    // One to claim and one to acknowledge each, and what the losers of races cost.
-    expect(commits).toBeLessThan(40 * 7);
+    // Were each item everybody's race it would be eleven an item: ten claims, of which one wins, and an acknowledgement.
+    // Where those who lost hold back it was measured as 2.2 to 3.5; half a herd is too many.
+    expect(commits).toBeLessThan((40 * 11) / 2);
     controller.abort();
     await stopped;
   });
@@ -571,25 +561,14 @@ export function queueRoundTrips(suite: Suite): void {
 /** A queue on a store whose answers are late, lost or refusals. */
 export function queueUnderJitter(suite: Suite): void {
   const seeds = ({ timing }: Scene) => faultSeeds(Math.max(3, Math.round(1_000 / timing.ttlMs)));
-  const everyFault = ["lostAnswers", "lostCalls", "refusals", "late"] as const;
 
   suite.it(
     "delivers each item at least once, and none after it was acknowledged, whatever fails",
     async (backend, scene) => {
-      const injected: JitteredBackend["injected"][] = [];
+      const trouble = new Trouble(scene, { faults: 0.25, gaps: 0.1 });
       for (const seed of seeds(scene)) {
-        const trouble = (index: number) =>
-          startMortal(scene, {}, (seen) => {
-            const jittered = jitter(seen, 100 * seed + index, {
-              delayMs: scene.timing.ttlMs / 40,
-              faults: 0.25,
-              gaps: 0.1,
-            });
-            injected.push(jittered.injected);
-            return jittered;
-          });
-        const workers = await Promise.all([0, 1, 2].map(trouble));
-        const producer = await trouble(3);
+        const workers = await trouble.startMany(seed, 3);
+        const producer = await trouble.start(100 * seed + 3);
         const name = `q${seed}`;
         const acked = new Set<string>();
         const enqueued = new Set<string>();
@@ -628,8 +607,7 @@ export function queueUnderJitter(suite: Suite): void {
           if (id !== undefined) enqueued.add(id);
         }
         const left = () => texts(backend.kv, `queue/${name}/`);
-        // What is sent again and again takes longer than patience, which is for stores that answer.
-        await eventually(backend.clock, 60 * scene.patienceMs, async () => {
+        await eventually(backend.clock, troubledMs(scene), async () => {
           expect(await left(), `seed ${seed}`).toEqual({});
           // The store knows of the last acknowledgement before its worker does.
           for (const id of enqueued) expect(acked.has(id) || perhaps.has(id), `${id} with seed ${seed}`).toBe(true);
@@ -637,29 +615,16 @@ export function queueUnderJitter(suite: Suite): void {
         expect(wrong, `seed ${seed}`).toEqual([]);
         done.abort(new Error("done"));
         await working;
-        await Promise.all([...workers, producer].map(({ conclave }) => conclave.close()));
+        await closeAll([...workers, producer]);
       }
-      for (const kind of everyFault)
-        expect(
-          injected.reduce((sum, each) => sum + each[kind], 0),
-          kind,
-        ).toBeGreaterThanOrEqual(1);
+      trouble.expectAtLeast(1, ...everyFault);
     },
   );
 
   suite.it("leaves no claim of those who give up, whatever fails", async (backend, scene) => {
-    const injected: JitteredBackend["injected"][] = [];
+    const trouble = new Trouble(scene, faults);
     for (const seed of seeds(scene)) {
-      const processes = await Promise.all(
-        [0, 1, 2].map((index) =>
-          startMortal(scene, {}, (seen) => {
-            const options = { delayMs: scene.timing.ttlMs / 40, faults: 0.35, gaps: 0.1 };
-            const jittered = jitter(seen, 100 * seed + index, options);
-            injected.push(jittered.injected);
-            return jittered;
-          }),
-        ),
-      );
+      const processes = await trouble.startMany(seed, 3);
       const name = `q${seed}`;
       const calm = (await start(scene)).conclave.queue<string>(name, { maxDeliveries: 1_000 });
       const id = await calm.enqueue("a");
@@ -674,13 +639,13 @@ export function queueUnderJitter(suite: Suite): void {
         }
       };
       await Promise.all(processes.map(contend));
-      // What is given back on a store that refuses is tried again after pauses that grow.
-      const job = await within(backend, 20 * scene.patienceMs, calm.claim());
+      // Who gave up while a claim was on its way gives it back once the store has said what became of it.
+      const job = await within(backend, troubledOnceMs(scene), calm.claim());
       expect(job.id).toBe(id);
       await job.ack();
       await scene.eventually(backend, async () => expect(await texts(backend.kv, `queue/${name}/`)).toEqual({}));
-      await Promise.all(processes.map(({ conclave }) => conclave.close()));
+      await closeAll(processes);
     }
-    expect(injected.reduce((sum, each) => sum + each.lostAnswers, 0)).toBeGreaterThanOrEqual(1);
+    trouble.expectAtLeast(1, "lostAnswers");
   });
 }

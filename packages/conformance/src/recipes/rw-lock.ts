@@ -20,7 +20,7 @@ import {
   within,
 } from "./process.ts";
 import { cost, settled, startCounted } from "./round-trips.ts";
-import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
+import { closeAll, everyFault, faults, insist, seeds, Trouble, troubledMs } from "./under-jitter.ts";
 
 /** Someone whose place in line is taken. */
 interface Waiter<H extends Hold = Hold> {
@@ -422,7 +422,7 @@ export function rwLockUnderJitter(suite: Suite): void {
         }
       };
       const processes = await trouble.startMany(seed, 5);
-      await within(backend, 60 * scene.patienceMs, Promise.all(processes.map(contend)));
+      await within(backend, troubledMs(scene), Promise.all(processes.map(contend)));
       await scene.eventually(backend, async () => expect(await line(backend), `seed ${seed}`).toEqual([]));
       expect(room.visits, `visits with seed ${seed}`).toBeGreaterThan(0);
       together = Math.max(together, room.most);

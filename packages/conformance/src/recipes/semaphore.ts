@@ -29,7 +29,7 @@ import {
   within,
 } from "./process.ts";
 import { cost, settled, startCounted } from "./round-trips.ts";
-import { closeAll, everyFault, faults, insist, seeds, Trouble } from "./under-jitter.ts";
+import { closeAll, everyFault, faults, insist, seeds, Trouble, troubledMs } from "./under-jitter.ts";
 
 /** Someone whose place in line is taken. */
 interface Waiter {
@@ -596,7 +596,7 @@ export function semaphoreUnderJitter(suite: Suite): void {
         }
       };
       const processes = await trouble.startMany(seed, 5);
-      await within(backend, 60 * scene.patienceMs, Promise.all(processes.map(contend)));
+      await within(backend, troubledMs(scene), Promise.all(processes.map(contend)));
       await scene.eventually(backend, async () => expect(await line(backend), `seed ${seed}`).toEqual([]));
       expect(hall.visits, `visits with seed ${seed}`).toBeGreaterThan(0);
       most = Math.max(most, hall.most);

@@ -16,7 +16,7 @@ import {
   within,
 } from "./process.ts";
 import { cost, startCounted } from "./round-trips.ts";
-import { closeAll, insist, seeds, Trouble } from "./under-jitter.ts";
+import { closeAll, insist, seeds, Trouble, troubledMs } from "./under-jitter.ts";
 
 /** What a subscription gave, in short: values, and gaps as "missed 3". */
 class Reader {
@@ -428,7 +428,7 @@ export function topicUnderFaults(suite: Suite): void {
             acknowledged.add(`${index} later ${number}`);
           }
         };
-        await within(backend, 60 * scene.patienceMs, Promise.all(processes.map(publishMany)));
+        await within(backend, troubledMs(scene), Promise.all(processes.map(publishMany)));
         const all = await insist(async () => {
           const { events } = await (processes[0] as Process).conclave.topic("a").read({ limit: 100 });
           return events.map(inShort);
