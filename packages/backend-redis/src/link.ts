@@ -168,7 +168,7 @@ export class Link {
     acknowledged.catch(() => {});
     const reply = await answer;
     const count = await acknowledged.catch((error: Error) => {
-      throw new Error(`it was applied, but the server would not wait for replicas: ${error.message}`);
+      throw new Error(`it was applied, but replicas were not waited for: ${error.message}`);
     });
     if (Number(count) < replicas) throw new Error(`it was applied, but only ${count} of ${replicas} replicas have it`);
     return reply;

@@ -53,7 +53,7 @@ const refusals: ReadonlyMap<string, Verdict> = new Map([
 ]);
 
 /** What Redis 6.2 wraps around an error that a command gave to a script; later versions give the error itself. */
-const wrapped = /^ERR Error running script .*?@user_script: ?\d+: -?([A-Z]+ .*)$/s;
+const wrapped = /@user_script: ?\d+: -([A-Z]+ .*)$/s;
 const raisedInScript = /\bscript: [0-9a-f]{40}|@user_script/;
 const deniedInScript = /^(ERR|NOPERM) (The user executing the script can't|ACL failure in script)/;
 const untrusted = /^(CERT_|ERR_TLS_CERT|ERR_SSL_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH)/;
@@ -84,7 +84,8 @@ export function verdictOn(error: unknown): Verdict {
   if (deniedInScript.test(message)) return { ...final("DENIED"), untouched: false };
   const known = refusals.get(/^[A-Z]+/.exec(message)?.[0] ?? "");
   if (known !== undefined) return known;
-  if (/^ERR (unknown command|DB index|SELECT is not allowed)/.test(message)) return final("UNSUPPORTED");
+  if (/^ERR (unknown command|DB index|SELECT is not allowed|This instance has cluster support disabled)/.test(message))
+    return final("UNSUPPORTED");
   const code = message.startsWith("WRONGTYPE") ? "CORRUPT" : "UNAVAILABLE";
   return { untouched: !raisedInScript.test(error.message) && !message.startsWith("ERR"), code, elsewhere: false };
 }
@@ -98,11 +99,9 @@ export function failureOf(
   if (error instanceof CoordinationError) return error;
   const { code } = verdictOn(error);
   const said = error instanceof Error ? error.message : String(error);
-  if (maybeApplied && call.effect !== "read") {
-    return new CoordinationError("OUTCOME_UNKNOWN", `Redis did not say how ${call.name} ended: ${said}`, {
-      cause: error,
-    });
-  }
-  if (code !== undefined) return new CoordinationError(code, `Redis refused ${call.name}: ${said}`, { cause: error });
-  return new CoordinationError("UNAVAILABLE", `Redis gave no answer to ${call.name}: ${said}`, { cause: error });
+  const failure = (as: ErrorCode, what: string) =>
+    new CoordinationError(as, `${what} ${call.name}: ${said}`, { cause: error });
+  if (maybeApplied && call.effect !== "read") return failure("OUTCOME_UNKNOWN", "it is unknown whether Redis keeps");
+  if (code !== undefined) return failure(code, "Redis refused");
+  return failure("UNAVAILABLE", isReply(error) ? "Redis would not do" : "Redis gave no answer to");
 }
