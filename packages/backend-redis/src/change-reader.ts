@@ -82,7 +82,10 @@ export class ChangeReader {
         await this.#readFrom(this.#link);
       } catch (error) {
         if (this.#connection.closed.aborted) break;
-        this.#link?.drop(error as Error);
+        if (this.#link !== undefined) {
+          this.#connection.heed(this.#link, error);
+          this.#link.drop(error as Error);
+        }
         const failure = failureOf(error, { name: "watch", effect: "read" }, false);
         if (!isCoordinationError(failure, "UNAVAILABLE")) this.#listener.refused(failure);
       }
