@@ -20,7 +20,7 @@ export type Answer<T> = T & { readonly zxid: bigint };
 /** How to open a link. */
 export interface LinkOptions {
   readonly servers: readonly Server[];
-  /** The session timeout to ask for, in milliseconds. */
+  /** The session timeout to ask for at first, in milliseconds. */
   readonly sessionTimeoutMs: number;
   /** `user:password` for the digest scheme: nodes are then created for that user alone, and otherwise for everybody. */
   readonly auth: string | undefined;
@@ -63,6 +63,7 @@ export class Link {
   readonly #options: LinkOptions;
   readonly #ended = new AbortController();
   #session: Session | undefined;
+  #askedMs: number;
   #timeoutMs = 0;
   #connection: Connection | undefined;
   /** Takes no new requests; what is under way on it is to settle before the session moves to another one. */
@@ -76,6 +77,7 @@ export class Link {
   /** Makes no connection yet. */
   constructor(options: LinkOptions) {
     this.#options = options;
+    this.#askedMs = options.sessionTimeoutMs;
     this.#server = Math.floor(options.clock.random() * options.servers.length);
   }
 
@@ -161,6 +163,12 @@ export class Link {
       throw new ConnectionFailure("lost", "the connection is older than the renewal");
     });
     return this.#timeoutMs;
+  }
+
+  /** Has the session last longer, or not so long; gives what the server grants, in milliseconds. */
+  async askFor(sessionTimeoutMs: number, call?: CallOptions): Promise<number> {
+    this.#askedMs = sessionTimeoutMs;
+    return this.renew(call);
   }
 
   /**
@@ -263,8 +271,9 @@ export class Link {
   }
 
   #handshake(rounds: number): Promise<Connection> {
-    const { servers, sessionTimeoutMs, horizon, auth, clock, lasting } = this.#options;
+    const { servers, horizon, auth, clock, lasting } = this.#options;
     const { host, port } = servers[this.#server % servers.length] as Server;
+    const sessionTimeoutMs = this.#askedMs;
     const timeoutMs = this.#timeoutMs || sessionTimeoutMs;
     const patienceMs = Math.max(shortestPatienceMs, Math.min(timeoutMs / (lasting ? 3 : 6), longestPatienceMs));
     // To open a session is a write, which may take its time; to go on with one is not.

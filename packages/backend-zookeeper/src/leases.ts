@@ -1,0 +1,67 @@
+import { CoordinationError, type GrantOptions, type Lease, type Leases, wrongType } from "@conclave/core/backend";
+import { type Link, type LinkOptions, openLink } from "./link.ts";
+
+/** How many leases that have ended are known as such. */
+const remembered = 1_000;
+
+/**
+ * Leases of ZooKeeper: each is a session of its own, with a connection of its own, since the server decides by session
+ * what goes when. The time to live is the session timeout, and ids are those of sessions.
+ */
+export class ZooKeeperLeases implements Leases {
+  readonly #options: Omit<LinkOptions, "sessionTimeoutMs" | "lasting">;
+  readonly #links = new Map<string, Link>();
+
+  constructor(options: Omit<LinkOptions, "sessionTimeoutMs" | "lasting">) {
+    this.#options = options;
+  }
+
+  async grant({ ttlMs, ...call }: GrantOptions): Promise<Lease> {
+    const link = await openLink({ ...this.#options, sessionTimeoutMs: Math.ceil(ttlMs), lasting: false }, call);
+    const { sessionId: id, timeoutMs } = link;
+    const ended = new CoordinationError("LEASE_LOST", `lease ${id} was revoked`);
+    if (timeoutMs < ttlMs) {
+      link.close(call, ended).catch(() => link.abandon());
+      throw new CoordinationError("LIMIT", `this server of ZooKeeper grants ${timeoutMs} ms at most, and not ${ttlMs}`);
+    }
+    this.#remember(id, link);
+    return {
+      id,
+      ttlMs: timeoutMs,
+      keepAlive: (options) => link.renew(options),
+      revoke: (options) => link.close(options, ended),
+    };
+  }
+
+  /**
+   * The link by which keys are put on a lease: they belong to the session that writes them. Once that is gone its calls
+   * reject with `LEASE_LOST`. Throws `TypeError` for a lease of another client.
+   */
+  linkOf({ id }: Lease): Link {
+    const link = this.#links.get(id);
+    if (link === undefined) throw wrongType("the lease of a put", id, "one that this client was granted");
+    return link;
+  }
+
+  /** Leaves all leases to expire. */
+  abandon(reason: Error): void {
+    for (const link of this.#links.values()) link.abandon(reason);
+  }
+
+  #remember(id: string, link: Link): void {
+    this.#links.set(id, link);
+    for (const [other, { ended }] of this.#links) {
+      if (this.#links.size <= remembered) return;
+      if (ended.aborted) this.#links.delete(other);
+    }
+  }
+}
+
+/** The shortest and the longest session that the servers grant, in milliseconds. Changes what the link itself has. */
+export async function grantable(
+  link: Link,
+  call?: { readonly signal?: AbortSignal | undefined; readonly timeoutMs?: number | undefined },
+): Promise<{ readonly minTtlMs: number; readonly maxTtlMs: number }> {
+  const minTtlMs = await link.askFor(1, call);
+  return { minTtlMs, maxTtlMs: await link.askFor(2 ** 31 - 1, call) };
+}
