@@ -1,1 +1,1 @@
-export {};
+export { connectUrl, fromUrl } from "./from-url.ts";
