@@ -82,6 +82,13 @@ export const mutants: readonly Mutant[] = [
     killedBy: "a run for leadership campaigns again with a new session",
   },
   {
+    breaks: "what was proclaimed first and arrives last undoes what was said since",
+    file: "packages/core/src/hold.ts",
+    find: "this.guard({ if: [unchanged], then:",
+    replace: "this.guard({ if: [], then:",
+    killedBy: "an election takes nothing back",
+  },
+  {
     breaks: "a run swallows what lead threw",
     file,
     find: "if (!isLost(leadership)) throw error;",

@@ -89,6 +89,13 @@ export const mutants: readonly Mutant[] = [
     killedBy: "a queue never holds more than its maximum length",
   },
   {
+    breaks: "who waits for a place that came and went between two looks sleeps on",
+    file: `${core}/queue-index.ts`,
+    find: "this.#ringOnceShown(waiting.signal);",
+    replace: "",
+    killedBy: "a bounded queue lets in who waits",
+  },
+  {
     breaks: "an overdue claim is never taken away",
     file: `${core}/queue-shelf.ts`,
     find: "if (untilMs + clockMarginMs > nowMs || !item",

@@ -6,6 +6,7 @@ import { present, remove, textOf, texts } from "../entries.ts";
 import { failsWith } from "../ports/leases.ts";
 import { Observer } from "./observer.ts";
 import { type Process, quiet, rejection, start, startLinked, startMany, startPair, within } from "./process.ts";
+import { startForgetful } from "./strays.ts";
 
 function observe(process: Process, scene: Scene): Observer<Leader | undefined> {
   return new Observer(process, scene, (signal) => process.conclave.election("a").observe({ signal }));
@@ -164,6 +165,24 @@ export function election(suite: Suite): void {
     expect(first.isHeld()).toBe(false);
     expect(first.signal.aborted).toBe(true);
     expect(await texts(backend.kv)).toEqual({ [second.key]: "second" });
+  });
+
+  suite.it("takes nothing back that was proclaimed since what arrives late was sent", async (_backend, scene) => {
+    const { conclave, store } = await startForgetful(scene);
+    const leadership = await conclave.election("a").campaign({ value: "elected" });
+    const says = async (value: string) => expect((await conclave.election("a").leader())?.value).toBe(value);
+    store.holdNext(() => {});
+    await leadership.proclaim("sent again");
+    await leadership.proclaim("since");
+    await store.arrive();
+    await says("since");
+    const controller = new AbortController();
+    store.holdNext(() => controller.abort(new Error("no more")));
+    await rejection(leadership.proclaim("given up", { signal: controller.signal }));
+    await leadership.proclaim("last");
+    await store.arrive();
+    await says("last");
+    expect(leadership.isHeld()).toBe(true);
   });
 
   suite.it("never elects a candidate that gave up, even as its turn came", async (backend, scene) => {

@@ -21,6 +21,7 @@ import { mutex } from "./mutex.ts";
 import { partitioner } from "./partitioner.ts";
 import { picks } from "./picks.ts";
 import { queue, queueRoundTrips, queueUnderJitter } from "./queue.ts";
+import { queueRoom } from "./queue-room.ts";
 import { registration } from "./registration.ts";
 import { replica } from "./replica.ts";
 import { exclusionRoundTrips, recipeRoundTrips } from "./round-trips.ts";
@@ -77,6 +78,7 @@ export function describeRecipes(suite: Suite): void {
   describe("a topic, under faults", () => topicUnderFaults(suite));
   describe("a topic, in round trips", () => topicRoundTrips(suite));
   describe("a queue", () => queue(suite));
+  describe("a bounded queue", () => queueRoom(suite));
   describe("a queue, in round trips", () => queueRoundTrips(suite));
   describe("a queue, under jitter", () => queueUnderJitter(suite));
   describe("a destructive queue", () => destructiveQueue(suite));
