@@ -1,1 +1,2 @@
-export {};
+export type { ZooKeeperOptions } from "./options.ts";
+export { zookeeper } from "./zookeeper.ts";

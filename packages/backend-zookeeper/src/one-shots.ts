@@ -24,10 +24,11 @@ export class OneShots {
     if (known) return known;
     const waiting = new Set<() => void>();
     const fire = () => {
+      // Whoever waits there now: the client may have been given this function before an earlier watch called.
+      const now = this.#places.get(place)?.waiting ?? [];
       this.#places.delete(place);
       // Not from within the client, which would take what a watch throws for trouble of its own.
-      for (const watch of waiting) queueMicrotask(watch);
-      waiting.clear();
+      for (const watch of now) queueMicrotask(watch);
     };
     const created = { waiting, fire };
     this.#places.set(place, created);

@@ -1,0 +1,105 @@
+import {
+  backoffMs,
+  type Change,
+  type Clock,
+  compareKeys,
+  type Entry,
+  isCoordinationError,
+  sleep,
+  WatchFeed,
+  type WatchRange,
+} from "@conclave/core/backend";
+import { Deadline } from "./deadline.ts";
+import type { Layout } from "./layout.ts";
+import type { Link } from "./link.ts";
+import { type Cut, Mirror } from "./mirror.ts";
+
+/** What a reader may leave lying; until it has taken that, changes are merged into the next cut. */
+const mostPending = 8;
+
+/**
+ * One watch: a mirror of its range, and what the reader was shown of it. Every time the mirror has settled, the reader is
+ * shown how the new cut differs from the last. So nothing is ever missed, whatever became of the connection, and changes
+ * that follow each other closely are shown as one.
+ */
+export class Subscription {
+  readonly feed: WatchFeed;
+  readonly #mirror: Mirror;
+  readonly #clock: Clock;
+  readonly #callTimeoutMs: number;
+  readonly #ended = new AbortController();
+  #shown: ReadonlyMap<string, Entry> = new Map();
+  /** The reader is being shown what is new, or the first cut is being made. */
+  #isBusy = true;
+
+  constructor(link: Link, layout: Layout, range: WatchRange, clock: Clock, callTimeoutMs: number, onEnd: () => void) {
+    this.#clock = clock;
+    this.#callTimeoutMs = callTimeoutMs;
+    this.#mirror = new Mirror(link, layout, [range], () => this.#wake());
+    this.feed = new WatchFeed(() => {
+      this.#ended.abort(new Error("the watch has ended"));
+      this.#mirror.close();
+      onEnd();
+    });
+  }
+
+  /** Resolves when it is live: what changes from now on will be shown. */
+  async open(deadline: Deadline): Promise<void> {
+    this.#shown = (await this.#mirror.settle(deadline)).entries;
+    this.#isBusy = false;
+  }
+
+  #wake(): void {
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    // What else was told in this turn goes into the same cut.
+    setImmediate(() => void this.#show());
+  }
+
+  async #show(): Promise<void> {
+    for (let failures = 0; !this.feed.ended; ) {
+      try {
+        await this.#taken();
+        const cut = await this.#mirror.settle(new Deadline(this.#clock, {}, this.#callTimeoutMs));
+        this.#push(cut);
+        this.#isBusy = false;
+        return;
+      } catch (error) {
+        if (this.feed.ended) return;
+        if (!isCoordinationError(error, "UNAVAILABLE")) return this.feed.fail(error);
+        failures += 1;
+        await sleep(this.#clock, backoffMs(this.#clock, failures), this.#ended.signal).catch(() => {});
+      }
+    }
+  }
+
+  /** Waits while the reader is slow. */
+  async #taken(): Promise<void> {
+    if (this.feed.pending < mostPending) return;
+    await new Promise<void>((resolve) => {
+      this.feed.drained = resolve;
+      this.#ended.signal.addEventListener("abort", () => resolve());
+    });
+    this.feed.drained = undefined;
+  }
+
+  #push({ entries, revision }: Cut): void {
+    const changes: Change[] = [];
+    for (const [key, entry] of entries) {
+      const old = this.#shown.get(key);
+      if (old?.modified === entry.modified) continue;
+      if (old && old.created !== entry.created) changes.push({ key, modified: entry.created - 1n, entry: undefined });
+      changes.push({ key, modified: entry.modified, entry });
+    }
+    for (const key of this.#shown.keys()) {
+      if (!entries.has(key)) changes.push({ key, modified: revision, entry: undefined });
+    }
+    this.#shown = entries;
+    if (changes.length > 0) this.feed.push({ revision, changes: changes.sort(byRevision) });
+  }
+}
+
+function byRevision(a: Change, b: Change): number {
+  if (a.modified === b.modified) return compareKeys(a.key, b.key);
+  return a.modified < b.modified ? -1 : 1;
+}
