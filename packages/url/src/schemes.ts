@@ -23,8 +23,9 @@ const timeouts: readonly Parameter[] = ["callTimeoutMs", "connectTimeoutMs"];
 const nothing = { fits: /^\/?$/, allowed: "nothing behind the servers" };
 const database = { fits: /^\/?$|^\/\d{1,5}$/, allowed: "the number of a database, as /0, or nothing" };
 const primary = { fits: /^\/[^/]+$/, allowed: "the primary's name among the sentinels, as /mymaster" };
+/** Of what ZooKeeper takes: no control, private or astral characters, no dots alone, and nothing of its own. */
 const root = {
-  fits: /^\/?$|^(?:\/(?!\.{1,2}(?:\/|$))[^/]+)+$/,
+  fits: /^\/?$|^(?!\/zookeeper(?:\/|$))(?:\/(?!\.{1,2}(?:\/|$))[^/\p{Cc}\p{Co}\ufff0-\u{10ffff}]+)+$/u,
   allowed: "the path of a znode, as /conclave, or nothing",
 };
 const name = { fits: /^[^/]*$/, allowed: "a name without slashes, or nothing" };

@@ -86,6 +86,7 @@ function credentialsOf(scheme: Scheme, text: string | undefined): Pick<StoreUrl,
   const password = colon < 0 ? "" : decoded(scheme, "its password", text.slice(colon + 1));
   if (password === "") throw refuse(scheme, "its user has no password");
   if (username === "" && scheme.credentials === "both") throw refuse(scheme, "its password has no user");
+  if (username.includes(":")) throw refuse(scheme, `its user has a ":" in it`);
   return { username: username || undefined, password };
 }
 

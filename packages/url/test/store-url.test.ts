@@ -17,6 +17,7 @@ const text = fc.string({
   maxLength: 12,
 });
 const plain = text.filter((value) => value.isWellFormed() && !value.includes("\0"));
+const userName = plain.filter((value) => !value.includes(":"));
 const host = fc.constantFrom("db", "db-1.example", "my_redis", "127.0.0.1", "[::1]", "[2001:db8::7]", "localhost");
 const server = fc.record({ host, port: fc.option(fc.integer({ min: 1, max: 65_535 }), { nil: undefined }) });
 const path = {
@@ -24,7 +25,7 @@ const path = {
   redis: fc.constantFrom("", "/", "/0", "/15"),
   zookeeper: fc
     .array(
-      plain.filter((segment) => !segment.includes("/") && segment !== "." && segment !== ".."),
+      plain.filter((segment) => !/^\.{1,2}$|[/\p{Cc}\p{Co}\ufff0-\u{10ffff}]/u.test(segment)),
       { maxLength: 3 },
     )
     .map((segments) => segments.map((segment) => `/${segment}`).join("")),
@@ -38,7 +39,10 @@ const said = fc.constantFrom(...served).chain((name) => {
     .record({
       servers: fc.array(server, { minLength: 1, maxLength: several ? 3 : 1 }),
       user: fc.option(
-        fc.record({ name: credentials === "password" ? fc.oneof(fc.constant(""), plain) : plain, password: plain }),
+        fc.record({
+          name: credentials === "password" ? fc.oneof(fc.constant(""), userName) : userName,
+          password: plain,
+        }),
         { nil: undefined },
       ),
       path: sentinel
@@ -112,6 +116,7 @@ describe("a store's URL", () => {
     ["etcd://u@a", /its user has no password$/],
     ["etcd://:pw@a", /its password has no user$/],
     ["redis://u:@a", /its user has no password$/],
+    ["zookeeper://u%3Av:pw@a", /its user has a ":" in it$/],
     ["redis://a,b", /it names one server$/],
     ["redis://a/x", /must be the number of a database, as \/0, or nothing, not "\/x"$/],
     ["redis+cluster://a/1", /must be nothing behind the servers, not "\/1"$/],
@@ -126,6 +131,8 @@ describe("a store's URL", () => {
     ["redis://a?callTimeoutMs=5&callTimeoutMs=6", /callTimeoutMs is given twice$/],
     ["zookeeper://a/b/", /^the path of zookeeper:\/\/\S+ must be the path of a znode/],
     ["zookeeper://a/b/../c", /must be the path of a znode/],
+    ["zookeeper://a/zookeeper/quota", /must be the path of a znode/],
+    ["zookeeper://a/%F0%9F%94%91", /must be the path of a znode/],
     ["zookeeper://a/b%00", /its path has a NUL in it$/],
     ["zookeeper://a/%zz", /its path has a "%" that is no escape/],
     ["memory://a", /must be a name without slashes, or nothing, not "\/\/a"$/],
@@ -167,9 +174,9 @@ test("junk is refused with a TypeError or a RangeError, and nothing else", () =>
         expect(error instanceof TypeError || error instanceof RangeError, String(error)).toBe(true);
       }
     }),
-    { numRuns: 2_000 },
+    { numRuns: 1_000 },
   );
-  expect(refused).toBeGreaterThan(1_000);
+  expect(refused).toBeGreaterThan(500);
 });
 
 test("no message shows a password or a user, however they are written", () => {
@@ -195,7 +202,7 @@ test("no message shows a password or a user, however they are written", () => {
         }
       },
     ),
-    { numRuns: 3_000 },
+    { numRuns: 2_000 },
   );
   expect(refused).toBeGreaterThan(1_000);
 });
