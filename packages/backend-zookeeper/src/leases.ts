@@ -1,4 +1,10 @@
-import { CoordinationError, type GrantOptions, type Lease, type Leases, wrongType } from "@conclave/core/backend";
+import {
+  type CallOptions,
+  CoordinationError,
+  type GrantOptions,
+  type Lease,
+  type Leases,
+} from "@conclave/core/backend";
 import { type Link, type LinkOptions, openLink } from "./link.ts";
 
 /** How many leases that have ended are known as such. */
@@ -35,12 +41,10 @@ export class ZooKeeperLeases implements Leases {
 
   /**
    * The link by which keys are put on a lease: they belong to the session that writes them. Once that is gone its calls
-   * reject with `LEASE_LOST`. Throws `TypeError` for a lease of another client.
+   * reject with `LEASE_LOST`. Undefined for a lease that this client was not granted.
    */
-  linkOf({ id }: Lease): Link {
-    const link = this.#links.get(id);
-    if (link === undefined) throw wrongType("the lease of a put", id, "one that this client was granted");
-    return link;
+  linkOf({ id }: Lease): Link | undefined {
+    return this.#links.get(id);
   }
 
   /** Leaves all leases to expire. */
@@ -60,7 +64,7 @@ export class ZooKeeperLeases implements Leases {
 /** The shortest and the longest session that the servers grant, in milliseconds. Changes what the link itself has. */
 export async function grantable(
   link: Link,
-  call?: { readonly signal?: AbortSignal | undefined; readonly timeoutMs?: number | undefined },
+  call?: CallOptions,
 ): Promise<{ readonly minTtlMs: number; readonly maxTtlMs: number }> {
   const minTtlMs = await link.askFor(1, call);
   return { minTtlMs, maxTtlMs: await link.askFor(2 ** 31 - 1, call) };

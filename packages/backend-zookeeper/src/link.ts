@@ -9,7 +9,7 @@ import {
 } from "@conclave/core/backend";
 import { Connection, ConnectionFailure, type Reply, type Session } from "./connection.ts";
 import type { Server } from "./options.ts";
-import { failureOf, isExpired, isUnanswered, isUnsent, noAnswer, RefusedStep } from "./outcome.ts";
+import { failureOf, hasMoved, isExpired, isUnanswered, isUnsent, noAnswer, RefusedStep } from "./outcome.ts";
 import { failedStep, type MultiAnswer, type MultiOp, multiAnswer, type Stat, statFrom } from "./wire.ts";
 
 export type { MultiAnswer, MultiOp, Refusal, Stat } from "./wire.ts";
@@ -34,6 +34,8 @@ export interface LinkOptions {
   readonly lasting: boolean;
   /** The newest transaction that this client has seen, by whatever link. */
   readonly horizon: Horizon;
+  /** Requests after which a connection is replaced; 2^30 when absent, since the client counts them and throws at 2^31. */
+  readonly requestsPerConnection?: number | undefined;
 }
 
 /** The newest transaction a client has seen anything of; servers that are behind it turn the client away. */
@@ -41,8 +43,6 @@ export interface Horizon {
   zxid: bigint;
 }
 
-/** Requests after which a connection is replaced, since the client counts them and throws at 2^31. */
-const mostRequests = 2 ** 30;
 /** What the server takes in one message, less some room: at 1 MiB it drops the connection, without a word. */
 const mostBytes = 1_000_000;
 const shortestPatienceMs = 250;
@@ -209,6 +209,7 @@ export class Link {
       try {
         whileUnsent.signal.throwIfAborted();
         to = await this.#connected(whileUnsent.signal);
+        if (to !== this.#connection) continue;
         const reply = await abortable(send(to), effect === "read" ? whileUnsent.signal : time.signal);
         if (reply.zxid > this.#options.horizon.zxid) this.#options.horizon.zxid = reply.zxid;
         return reply;
@@ -217,7 +218,8 @@ export class Link {
         if (error === time.signal.reason) throw noAnswer(name, maybeApplied, this.#lastFailure ?? error);
         if (error === whileUnsent.signal.reason) throw error;
         if (isExpired(error)) this.#expired();
-        else if (isUnsent(error)) to?.destroy("the server does not serve this session here");
+        else if (hasMoved(error)) to?.destroy("the session has moved to another connection");
+        else if (isUnsent(error)) continue;
         else if (effect === "write" || !isUnanswered(error)) throw failureOf(error, name, maybeApplied);
       }
     }
@@ -230,7 +232,7 @@ export class Link {
       this.#lastFailure = connection.failure;
       this.#connection = undefined;
       this.#server += 1;
-    } else if (connection && connection.sent < mostRequests) return connection;
+    } else if (connection && connection.sent < (this.#options.requestsPerConnection ?? 2 ** 30)) return connection;
     else if (connection) this.#retire(connection);
     this.#waiting += 1;
     try {

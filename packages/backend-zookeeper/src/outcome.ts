@@ -26,10 +26,14 @@ export class RefusedStep extends Error implements ClientException {
   }
 }
 
-/** Whether a request surely changed nothing, and may be sent again: it never left, or came by a connection that is past. */
-export function isUnsent(error: unknown): boolean {
-  if (error instanceof ConnectionFailure) return error.kind === "lost";
+/** Whether the server would not look at a request, since the session has gone on by another connection. */
+export function hasMoved(error: unknown): boolean {
   return saysCode(error, code.sessionMoved);
+}
+
+/** Whether a request surely changed nothing, and may be sent again. */
+export function isUnsent(error: unknown): boolean {
+  return hasMoved(error) || (error instanceof ConnectionFailure && error.kind === "lost");
 }
 
 /** Whether a connection ended before the answer came. */
