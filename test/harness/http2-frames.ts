@@ -2,6 +2,8 @@
 export interface Frame {
   readonly bytes: Buffer;
   readonly stream: number;
+  /** True when it is part of a call, and not of HTTP/2's own housekeeping. */
+  readonly ofCall: boolean;
   /** True when it is the last one its sender sends on that stream. */
   readonly endsStream: boolean;
 }
@@ -31,7 +33,7 @@ export class FrameReader {
     for (let length = this.#nextLength(); length <= this.#rest.length; length = this.#nextLength()) {
       const bytes = this.#rest.subarray(0, length);
       this.#rest = this.#rest.subarray(length);
-      frames.push(this.#prefaceLeft ? { bytes, stream: 0, endsStream: false } : frameOf(bytes));
+      frames.push(this.#prefaceLeft ? { bytes, stream: 0, ofCall: false, endsStream: false } : frameOf(bytes));
       this.#prefaceLeft = false;
     }
     return frames;
@@ -47,9 +49,11 @@ export class FrameReader {
 function frameOf(bytes: Buffer): Frame {
   const type = bytes.readUInt8(3);
   const ends = (bytes.readUInt8(4) & endStreamFlag) !== 0;
+  const ofCall = type === dataFrame || type === headersFrame;
   return {
     bytes,
     stream: bytes.readUInt32BE(5) & 0x7fff_ffff,
-    endsStream: type === resetFrame || (ends && (type === dataFrame || type === headersFrame)),
+    ofCall,
+    endsStream: type === resetFrame || (ends && ofCall),
   };
 }

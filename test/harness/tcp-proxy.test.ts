@@ -80,6 +80,17 @@ describe("the proxy, before a server that says everything back", () => {
     expect(proxy.url).toBe(`http://127.0.0.1:${proxy.port}`);
   });
 
+  test("counts a turn whenever a client speaks first, or after the server has", async () => {
+    const [one, other] = [connect(), connect()];
+    for (const client of [one, other, one]) await echo(client, "a");
+    expect(proxy.turns).toBe(3);
+    one.say("b");
+    one.say("c");
+    await eventually(() => one.heard === "aabc");
+    expect(proxy.turns).toBeLessThanOrEqual(5);
+    expect(proxy.turns).toBeGreaterThanOrEqual(4);
+  });
+
   test("passes more than the sockets can buffer", async () => {
     const client = connect();
     const megabytes = "x".repeat(8 << 20);
@@ -211,6 +222,19 @@ describe.each(etcdServers().slice(0, 1))("the proxy, before $name", ({ endpoint 
     const range = { key: Buffer.from(`${prefix}victim`).toString("base64") };
     const response = await fetch(new URL("/v3/kv/range", endpoint), { method: "POST", body: JSON.stringify(range) });
     expect(await response.json()).toMatchObject({ count: "1" });
+  });
+});
+
+describe.each(etcdServers().slice(0, 1))("the turns of a client, before $name", ({ endpoint }) => {
+  test("are its calls, whatever HTTP/2 has to say of itself", async () => {
+    await using proxy = await startProxy(endpoint);
+    const session = connectHttp2(proxy.url).on("error", () => {});
+    for (let call = 1; call <= 5; call++) {
+      await put(session, `proxy-test/${crypto.randomUUID()}`);
+      await new Promise((resolve) => session.ping(resolve));
+      expect(proxy.turns).toBe(call);
+    }
+    session.destroy();
   });
 });
 

@@ -14,6 +14,11 @@ export interface TcpProxy extends AsyncDisposable {
   /** Bytes handed on so far; swallowed ones do not count. */
   readonly bytesToClient: number;
   readonly bytesToServer: number;
+  /**
+   * How often a client began to speak after its server had, on all connections: the round trips of one who waits for each
+   * answer. Over HTTP/2 only what belongs to calls counts.
+   */
+  readonly turns: number;
   /** Resets every connection. New ones are welcome. */
   cut(): void;
   /** Keeps connections open and swallows what either side says. On `heal`, those that lost something are reset. */
@@ -61,6 +66,7 @@ class Hop implements TcpProxy {
   accepted = 0;
   bytesToClient = 0;
   bytesToServer = 0;
+  turns = 0;
   mode: Mode = "pass";
   delayMs = 0;
   doomed: DoomedReply[] = [];
@@ -163,6 +169,8 @@ class Link {
   readonly #server: Socket;
   readonly #toServer: Lane;
   readonly #toClient: Lane;
+  /** Whose turn it was last. */
+  #clientSpoke = false;
   #frames: { readonly ofClient: FrameReader; readonly ofServer: FrameReader } | undefined;
   /** Requests that are not complete yet, by stream, gathered only while there is a reply to lose. */
   readonly #requests: Map<number, Buffer[]> = new Map();
@@ -213,7 +221,12 @@ class Link {
   }
 
   #fromClient(chunk: Buffer): void {
-    for (const frame of this.#frames?.ofClient.push(chunk) ?? []) this.#requested(frame);
+    const frames = this.#frames?.ofClient.push(chunk);
+    for (const frame of frames ?? []) this.#requested(frame);
+    if (!this.#clientSpoke && (frames === undefined || frames.some(({ ofCall }) => ofCall))) {
+      this.#clientSpoke = true;
+      this.#hop.turns++;
+    }
     this.#toServer.send(chunk);
   }
 
@@ -232,12 +245,14 @@ class Link {
 
   #fromServer(chunk: Buffer): void {
     if (this.#frames === undefined) {
+      this.#clientSpoke = false;
       const [reply] = this.#hop.doomed;
       if (reply) this.#lose(reply);
       else this.#toClient.send(chunk);
       return;
     }
     for (const frame of this.#frames.ofServer.push(chunk)) {
+      if (frame.ofCall) this.#clientSpoke = false;
       const reply = this.#hop.doomed.find(({ call }) => call?.link === this && call.stream === frame.stream);
       if (reply === undefined) this.#toClient.send(frame.bytes);
       else if (frame.endsStream) this.#lose(reply);

@@ -1,11 +1,11 @@
-import { describeBackend } from "@conclave/conformance";
+import { describeBackend, oneRoundTripEach, type Subject } from "@conclave/conformance";
 import type { Backend } from "@conclave/core/backend";
 import { etcdServers } from "../../../test/harness/servers.ts";
 import { startProxy, type TcpProxy } from "../../../test/harness/tcp-proxy.ts";
 import { etcd } from "../src/index.ts";
 
 for (const server of etcdServers()) {
-  describeBackend(server.name, async () => {
+  const makeSubject = async (): Promise<Subject> => {
     const proxies = new Map<Backend, TcpProxy>();
     return {
       async connect() {
@@ -24,10 +24,12 @@ for (const server of etcdServers()) {
         return process;
       },
       kill: async (backend) => proxies.get(backend)?.refuse(),
+      roundTrips: (backend) => proxies.get(backend)?.turns ?? 0,
       timing: { ttlMs: 2_000, expiryLagMs: 1_500, watchDelayMs: 150 },
       async [Symbol.asyncDispose]() {
         for (const proxy of proxies.values()) await proxy.stop();
       },
     };
-  });
+  };
+  describeBackend(server.name, makeSubject, { costs: oneRoundTripEach });
 }

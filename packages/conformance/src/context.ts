@@ -89,6 +89,12 @@ export class Scene implements AsyncDisposable {
     return resource;
   }
 
+  /** How many round trips a process has made on the wire. */
+  roundTrips(backend: Backend): number {
+    if (!this.#subject.roundTrips) throw new TypeError("a subject whose costs are given must count its round trips");
+    return this.#subject.roundTrips(this.#process(backend));
+  }
+
   /** A deadline that no healthy store comes near. */
   get patienceMs(): number {
     const { ttlMs, expiryLagMs, watchDelayMs } = this.timing;

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe } from "vitest";
 import { Suite } from "./context.ts";
+import type { Costs } from "./costs.ts";
 import { describePorts } from "./ports/ports.ts";
+import { wire } from "./ports/wire.ts";
 import { describeRecipes } from "./recipes/recipes.ts";
 import type { Subject } from "./subject.ts";
 
@@ -10,7 +12,8 @@ const hangingMs = 3_600_000;
 /**
  * The suite that every backend is held to, for vitest: one test for each sentence of the contract. It never clears the
  * store, and works under a prefix that no other run uses, so a store may be shared. Tests run several at a time, since
- * on real stores most of them wait for leases to end.
+ * on real stores most of them wait for leases to end. `costs` says what calls cost on the wire; only a store in the same
+ * process has none.
  *
  * ```ts
  * describeBackend("memory", async () => {
@@ -24,7 +27,11 @@ const hangingMs = 3_600_000;
  * });
  * ```
  */
-export function describeBackend(name: string, makeSubject: () => Promise<Subject>): void {
+export function describeBackend(
+  name: string,
+  makeSubject: () => Promise<Subject>,
+  { costs }: { readonly costs?: Costs } = {},
+): void {
   describe(name, { timeout: hangingMs, concurrent: true }, () => {
     let subject: Subject | undefined;
     const current = (): Subject => {
@@ -38,6 +45,7 @@ export function describeBackend(name: string, makeSubject: () => Promise<Subject
       await subject?.[Symbol.asyncDispose]();
     }, hangingMs);
     describePorts(new Suite(current));
+    if (costs) describe("calls on the wire", () => wire(new Suite(current), costs));
     describeRecipes(new Suite(current));
   });
 }

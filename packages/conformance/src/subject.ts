@@ -9,6 +9,11 @@ export interface Subject extends AsyncDisposable {
    * one that `connect` returned.
    */
   kill(backend: Backend): Promise<void>;
+  /**
+   * How many round trips a process has made so far: how often its client spoke after the store had, on all its connections
+   * together, as a proxy between the two counts them. Needed where `describeBackend` is told what calls cost.
+   */
+  roundTrips?(backend: Backend): number;
   /** What the suite may expect of the store, and holds it to. */
   readonly timing: Timing;
 }
