@@ -1,9 +1,9 @@
 // A barrier: workers stop at it while a migration runs, and go on when it is over, or when the migrator dies.
 import assert from "node:assert/strict";
 import { connect } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 // Clients of one store stand for processes.
 await using conclave = await connect(store, { namespace: "example-barrier", owner: "operator" });
 await using migrator = await connect(store, { namespace: "example-barrier", owner: "migrator" });

@@ -1,10 +1,10 @@
 // Settings that many processes share: checked by a schema, set together, followed live, and put back when they were wrong.
 import assert from "node:assert/strict";
 import { connect, InvalidSettingError } from "@conclave/core";
+import { fromUrl } from "@conclave/url";
 import { z } from "zod";
-import { openStore } from "./support/store.ts";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 await using conclave = await connect(store, { namespace: "example-config", owner: "ada" });
 await using other = await connect(store, { namespace: "example-config", owner: "server 1" });
 

@@ -1,9 +1,9 @@
 // Numbers, ids and values that processes share, changed exactly once even when the store's answer is lost.
 import assert from "node:assert/strict";
 import { connect } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 await using conclave = await connect(store, { namespace: "example-counter" });
 await using other = await connect(store, { namespace: "example-counter" });
 

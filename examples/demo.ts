@@ -1,40 +1,37 @@
-// The promises of Conclave, kept before your eyes: `npm run demo`, or `npm run demo -- --backend etcd://127.0.0.1:2379`.
+// The promises of Conclave, kept before your eyes: `npm run demo`, or `npm run demo -- --backend redis://127.0.0.1:6379`.
 import { parseArgs } from "node:util";
 import { isCoordinationError } from "@conclave/core";
 import { directory } from "./demo/directory.ts";
+import { type Ground, groundAt } from "./demo/ground.ts";
 import { leader } from "./demo/leader.ts";
 import { lock } from "./demo/lock.ts";
 import { pause } from "./demo/pause.ts";
-import { etcdGround, type Ground, memoryGround, Refuted, Stage } from "./demo/stage.ts";
+import { Refuted, Stage } from "./demo/stage.ts";
 import { Timeline } from "./demo/timeline.ts";
 
-const usage = "usage: npm run demo -- [--backend memory | etcd://host:port]";
+const usage =
+  "usage: npm run demo -- [--backend memory: | etcd://host:port | redis://host:port | zookeeper://host:port]";
 
 async function main(args: readonly string[]): Promise<void> {
-  const backend = backendFrom(args);
-  if (backend === "help") return console.log(usage);
-  await perform(backend === "memory" ? memoryGround() : await etcdGround(backend));
+  const open = groundFrom(args);
+  if (open === undefined) return console.log(usage);
+  await perform(await open());
 }
 
 class Misused extends Error {}
 
-function backendFrom(args: readonly string[]): "help" | "memory" | { readonly host: string; readonly port: number } {
+/** How to open what the arguments name; nothing when they ask for help. */
+function groundFrom(args: readonly string[]): (() => Promise<Ground>) | undefined {
   const options = {
-    backend: { type: "string", default: process.env["BACKEND"] ?? "memory" },
+    backend: { type: "string", default: process.env["BACKEND"] ?? "memory:" },
     help: { type: "boolean" },
   } as const;
-  let backend: string;
   try {
     const { values } = parseArgs({ args: [...args], options });
-    if (values.help) return "help";
-    ({ backend } = values);
+    return values.help ? undefined : groundAt(values.backend);
   } catch (error) {
     throw new Misused((error as Error).message, { cause: error });
   }
-  if (backend === "memory") return "memory";
-  const [, host, port] = /^etcd:\/\/([^/:]+):(\d+)$/.exec(backend) ?? [];
-  if (host === undefined) throw new Misused(`there is no backend ${backend}`);
-  return { host, port: Number(port) };
 }
 
 async function perform(ground: Ground): Promise<void> {

@@ -1,9 +1,9 @@
 // A queue whose items are gone once they are popped: simple, and a popper that dies has lost what it had.
 import assert from "node:assert/strict";
 import { connect } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 await using meter = await connect(store, { namespace: "example-destructive-queue" });
 await using reader = await connect(store, { namespace: "example-destructive-queue" });
 

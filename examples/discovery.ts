@@ -1,9 +1,9 @@
 // Services find each other, and notice when one goes.
 import assert from "node:assert/strict";
 import { connect, type Instance } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 await using conclave = await connect(store, { namespace: "example-discovery" });
 await using client = await connect(store, { namespace: "example-discovery" });
 

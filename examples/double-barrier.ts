@@ -1,9 +1,9 @@
 // A double barrier: the workers of a simulation begin each step together, and end it together.
 import assert from "node:assert/strict";
 import { type Conclave, connect, isCoordinationError, type Passage } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 const names = ["north", "south", "west"];
 // Clients of one store stand for processes.
 await using north = await connect(store, { namespace: "example-double-barrier", owner: "north" });

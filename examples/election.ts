@@ -1,9 +1,9 @@
 // One leader among several processes, and everybody knows who it is.
 import assert from "node:assert/strict";
 import { connect } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 await using ada = await connect(store, { namespace: "example-election", owner: "ada" });
 await using bob = await connect(store, { namespace: "example-election", owner: "bob" });
 await using audience = await connect(store, { namespace: "example-election" });

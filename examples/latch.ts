@@ -1,9 +1,9 @@
 // A latch: the service goes into production when all three of its stores have been warmed up, by whomever.
 import assert from "node:assert/strict";
 import { connect } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 // Two clients of one store stand for two processes.
 await using service = await connect(store, { namespace: "example-latch", owner: "service" });
 await using warmer = await connect(store, { namespace: "example-latch", owner: "warmer" });

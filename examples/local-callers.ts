@@ -1,9 +1,9 @@
 // A lock between the requests of one process, and those of others: handed on without the store, and entered twice.
 import assert from "node:assert/strict";
 import { connect, type Hold } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 await using conclave = await connect(store, { namespace: "example-local-callers", owner: "till 1" });
 await using other = await connect(store, { namespace: "example-local-callers", owner: "till 2" });
 

@@ -1,9 +1,9 @@
 // A group of processes that know each other, all in the same order.
 import assert from "node:assert/strict";
 import { connect, type Member } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 await using conclave = await connect(store, { namespace: "example-membership" });
 await using other = await connect(store, { namespace: "example-membership" });
 

@@ -1,9 +1,9 @@
 // Several locks at once, all or none: two accounts of a transfer, in whichever order they are named.
 import assert from "node:assert/strict";
 import { connect } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 await using conclave = await connect(store, { namespace: "example-multi-lock", owner: "till 1" });
 await using other = await connect(store, { namespace: "example-multi-lock", owner: "till 2" });
 

@@ -1,10 +1,10 @@
 // A lock between processes: waiting for it, trying for it, and making sure that a late write does no harm.
 import assert from "node:assert/strict";
 import { connect } from "@conclave/core";
+import { fromUrl } from "@conclave/url";
 import { FencedTable } from "./support/fenced-table.ts";
-import { openStore } from "./support/store.ts";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 // Two clients of one store stand for two processes.
 await using conclave = await connect(store, { namespace: "example-mutex", owner: "till 1" });
 await using other = await connect(store, { namespace: "example-mutex", owner: "till 2" });

@@ -1,10 +1,10 @@
 // Partitions, shared out among processes: each is one process's at a time.
 import assert from "node:assert/strict";
 import { connect, type Partition } from "@conclave/core";
+import { fromUrl } from "@conclave/url";
 import { FencedTable } from "./support/fenced-table.ts";
-import { openStore } from "./support/store.ts";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 await using conclave = await connect(store, { namespace: "example-partitioner" });
 await using other = await connect(store, { namespace: "example-partitioner" });
 const stop = new AbortController();

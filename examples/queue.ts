@@ -1,9 +1,9 @@
 // Work for any number of workers: delivered at least once, with priorities, delays, dead letters, and a bound.
 import assert from "node:assert/strict";
 import { connect } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 // Two clients of one store stand for two processes.
 await using shop = await connect(store, { namespace: "example-queue", owner: "shop" });
 await using worker = await connect(store, { namespace: "example-queue", owner: "worker 1" });

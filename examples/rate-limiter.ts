@@ -1,10 +1,10 @@
 // A recipe of one's own at work: three processes that together may do five things a second, and no more.
 import assert from "node:assert/strict";
 import { connect } from "@conclave/core";
+import { fromUrl } from "@conclave/url";
 import { RateLimiter } from "./recipes/rate-limiter.ts";
-import { openStore } from "./support/store.ts";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 const limit = { permits: 5, windowMs: 300 };
 const doneAtMs: number[] = [];
 

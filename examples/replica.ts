@@ -1,9 +1,9 @@
 // A live copy of a prefix: reads that cost nothing, and one's own writes among them.
 import assert from "node:assert/strict";
 import { connect, decode, encode } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 await using conclave = await connect(store, { namespace: "example-replica" });
 await using other = await connect(store, { namespace: "example-replica" });
 const price = (text: string) => ({ put: "prices/tea", value: encode(text) });

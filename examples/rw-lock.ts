@@ -1,9 +1,9 @@
 // Many read a price list together; who changes it is alone, and then shows the change to readers without letting go.
 import assert from "node:assert/strict";
 import { connect } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 // Two clients of one store stand for two processes.
 await using shop = await connect(store, { namespace: "example-rw-lock", owner: "shop" });
 await using office = await connect(store, { namespace: "example-rw-lock", owner: "office" });

@@ -1,9 +1,9 @@
 // So many at a time, among all processes: reports that share four connections to a database.
 import assert from "node:assert/strict";
 import { connect } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 // Two clients of one store stand for two processes.
 await using conclave = await connect(store, { namespace: "example-semaphore", owner: "reports 1" });
 await using other = await connect(store, { namespace: "example-semaphore", owner: "reports 2" });

@@ -1,9 +1,9 @@
 // Messages for everybody who subscribes, now or later: kept for a while, in one order, with word of what was missed.
 import assert from "node:assert/strict";
 import { connect } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 await using conclave = await connect(store, { namespace: "example-topic", owner: "shop" });
 await using other = await connect(store, { namespace: "example-topic", owner: "warehouse" });
 

@@ -1,9 +1,9 @@
 // Reads and writes of several keys that take effect as one step, whatever other processes do meanwhile.
 import assert from "node:assert/strict";
 import { connect, type Transaction } from "@conclave/core";
-import { openStore } from "./support/store.ts";
+import { fromUrl } from "@conclave/url";
 
-const store = await openStore();
+const store = fromUrl(process.env["BACKEND"] ?? "memory:");
 await using conclave = await connect(store, { namespace: "example-transact" });
 await using other = await connect(store, { namespace: "example-transact" });
 

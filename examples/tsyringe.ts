@@ -1,12 +1,12 @@
-// A class that is given a lock by tsyringe: of a store in memory in a test, of etcd in production.
+// A class that is given a lock by tsyringe: of a store in memory in a test, of what a URL names in production.
 import assert from "node:assert/strict";
-import { etcd } from "@conclave/backend-etcd";
 import { memory } from "@conclave/backend-memory";
 
 // #region class
 import "reflect-metadata"; // tsyringe needs it, imported before everything else of tsyringe's
 import type { Mutex } from "@conclave/core";
 import { mutexToken, registerConclave } from "@conclave/tsyringe";
+import { fromUrl } from "@conclave/url";
 import { container } from "tsyringe";
 
 class Warehouse {
@@ -26,8 +26,8 @@ container.register(Warehouse, { useFactory: (from) => new Warehouse(from.resolve
 // #endregion
 
 // #region production
-async function serve(endpoints: readonly string[]): Promise<void> {
-  await using _registration = await registerConclave(container, { store: etcd({ endpoints }), namespace: "shop" });
+async function serve(url: string): Promise<void> {
+  await using _registration = await registerConclave(container, { store: fromUrl(url), namespace: "example-tsyringe" });
   console.log(await container.resolve(Warehouse).pack("order 42"));
 } // the conclave is closed here, and whatever it held is free for others at once
 // #endregion
@@ -44,5 +44,5 @@ await testPacking();
 console.log("tested on memory");
 assert.throws(() => container.resolve(Warehouse), /Conclave/, "the test left nothing in the container itself");
 
-const [, server] = /^etcd:\/\/(.+)$/.exec(process.env["BACKEND"] ?? "") ?? [];
-if (server) await serve([`http://${server}`]);
+const { BACKEND } = process.env;
+if (BACKEND) await serve(BACKEND);

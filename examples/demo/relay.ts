@@ -3,7 +3,8 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 
 /** The only way from one client to its server. */
 export interface Relay {
-  readonly endpoint: string;
+  /** `host:port` to connect to instead of the server's. */
+  readonly address: string;
   /** Closes every connection and takes no more: all that a server sees of a client whose machine lost power. */
   cut(): void;
 }
@@ -29,7 +30,7 @@ export async function openRelay(server: { readonly host: string; readonly port: 
   relay.listen(0, "127.0.0.1");
   await once(relay, "listening");
   return {
-    endpoint: `http://127.0.0.1:${(relay.address() as AddressInfo).port}`,
+    address: `127.0.0.1:${(relay.address() as AddressInfo).port}`,
     cut() {
       relay.close();
       for (const socket of sockets) socket.destroy();

@@ -1,7 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { MemoryStore } from "@conclave/backend-memory";
-import { type Backend, type Conclave, type Connector, connect } from "@conclave/core";
-import { openRelay } from "./relay.ts";
+import { type Conclave, connect } from "@conclave/core";
+import type { Ground } from "./ground.ts";
 import type { Timeline } from "./timeline.ts";
 
 /** Something that was to be shown, and was not. */
@@ -18,42 +17,12 @@ export interface Scene {
   play(stage: Stage): Promise<void>;
 }
 
-/** The store that everything is played on. */
-export interface Ground {
-  readonly name: string;
-  /** Time to live of a process's lease. */
-  readonly ttlMs: number;
-  /** A client for one process, and how it comes off the store without a goodbye. */
-  client(): Promise<{ readonly store: Connector | Backend; crash(): void }>;
-}
-
 /** What stands for a process: a client, a session and a lease of its own. */
 export interface Actor {
   readonly name: string;
   readonly conclave: Conclave;
   /** From now on nothing reaches the store, and nothing is given back: its lease must run out. */
   crash(): void;
-}
-
-export function memoryGround(): Ground {
-  const store = new MemoryStore();
-  const client = async () => {
-    const backend = await store.connect();
-    return { store: backend, crash: () => backend.disconnect() };
-  };
-  return { name: "memory", ttlMs: 700, client };
-}
-
-/** Rejects with `UNAVAILABLE` when no etcd answers there. */
-export async function etcdGround(server: { readonly host: string; readonly port: number }): Promise<Ground> {
-  const { etcd } = await import("@conclave/backend-etcd");
-  const address = `${server.host}:${server.port}`;
-  await using _answers = await etcd({ endpoints: [`http://${address}`] }).connect();
-  const client = async () => {
-    const relay = await openRelay(server);
-    return { store: etcd({ endpoints: [relay.endpoint] }), crash: () => relay.cut() };
-  };
-  return { name: `etcd at ${address}`, ttlMs: 2_000, client };
 }
 
 /** Where a scene is played: starts its processes, tells its story, checks its claims, and clears up after it. */

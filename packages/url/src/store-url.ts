@@ -56,8 +56,9 @@ export function parse(url: string): StoreUrl {
 }
 
 function unknownScheme(given: string | undefined): RangeError {
-  const forms = Object.values(schemes).map(({ form }) => form);
-  return new RangeError(`url must be one of ${forms.join(", ")}${given === undefined ? "" : `; not ${given}://…`}`);
+  const known = Object.entries(schemes).map(([name, { port }]) => `${name}:${port === undefined ? "" : "//"}`);
+  const not = given === undefined ? "" : `, not with ${given}://`;
+  return new RangeError(`url must begin with ${known.slice(0, -1).join(", ")} or ${known.at(-1)}${not}`);
 }
 
 function refuse({ form }: Scheme, why: string): RangeError {
