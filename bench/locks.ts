@@ -5,7 +5,7 @@
 import { etcd } from "@conclave/backend-etcd";
 import { type Conclave, connect } from "@conclave/core";
 import { Etcd3 } from "etcd3";
-import { locateEtcds } from "../scripts/servers/locate.mjs";
+import { locateServers } from "../scripts/servers/locate.mjs";
 import { startEtcd } from "../test/harness/etcd-process.ts";
 
 const rounds = Number(process.env["BENCH_ROUNDS"] ?? 5);
@@ -54,7 +54,7 @@ function median(values: readonly number[]): number {
   return sorted.length % 2 === 0 ? (below + at) / 2 : at;
 }
 
-const [server] = locateEtcds();
+const [server] = locateServers().etcds;
 if (server === undefined) throw new Error("there is no etcd here; `npm run servers` brings one");
 await using process_ = await startEtcd({ binary: server.binary });
 const mostClients = Math.max(...settings.map(({ clients }) => clients));

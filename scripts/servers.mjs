@@ -1,12 +1,12 @@
-// npm run servers: real etcds for development, on ports that stay the same, until Ctrl-C.
+// npm run servers: real servers for development, on ports that stay the same, until Ctrl-C.
 import { install, run } from "./bootstrap.mjs";
-import { ensureEtcds } from "./servers/install.mjs";
+import { ensureServers } from "./servers/install.mjs";
 
 install();
-const { etcds, problems } = await ensureEtcds();
+const { located, problems } = await ensureServers({ stores: ["etcd", "redis", "zookeeper"] });
 for (const problem of problems) console.log(problem);
-if (etcds.length === 0) {
-  console.log("There is no etcd on this machine: put one on PATH, or see compose.yaml.");
+if (located.etcds.length === 0 && !located.redis && !located.zookeeper) {
+  console.log("There is no server on this machine: put one on PATH, or see compose.yaml.");
   process.exitCode = 1;
 } else {
   process.exitCode = await run("tsx", ["scripts/servers/serve.ts"]);

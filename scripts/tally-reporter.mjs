@@ -9,7 +9,7 @@ import { writeFileSync } from "node:fs";
  * @property {number} skipped
  * @property {string[]} errors   what went wrong outside of tests: in a file, a hook, or after the end
  * @property {Record<string, { passed: number, failed: number }>} places
- * @property {{ name: string, version: string }[]} servers   those that were there to test on
+ * @property {{ store: string, name: string, version: string }[]} servers   those that were there to test on
  */
 
 export default class TallyReporter {
@@ -26,7 +26,7 @@ export default class TallyReporter {
    * @param {readonly import("vitest/node").SerializedError[]} unhandled
    */
   onTestRunEnd(modules, unhandled) {
-    const servers = [...(this.#vitest?.getRootProject().getProvidedContext()["etcdServers"] ?? [])];
+    const servers = [...(this.#vitest?.getRootProject().getProvidedContext()["found"] ?? [])];
     /** @type {Tally} */
     const tally = { complete: true, passed: 0, failed: 0, skipped: 0, errors: [], places: {}, servers };
     tally.errors.push(...unhandled.map(({ message }) => message));

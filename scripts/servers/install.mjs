@@ -1,112 +1,119 @@
-// Gets the etcds that the tests want, where apt can: from this machine's own release and from Debian's unstable suite.
+// Gets the servers that the tests want, where apt can: from this machine's own release or Debian's unstable suite.
 // They are unpacked into a folder and never installed, and apt's own lists and cache are left as they are.
-import { execFile } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
+import { Apt, hasApt } from "./apt.mjs";
 import { aptSources, asDeb822 } from "./apt-sources.mjs";
-import { locateEtcds, missingFrom, seriesOf, serversFolder, versionOf } from "./locate.mjs";
+import { foundAmong, locateServers, missingFrom, serversFolder } from "./locate.mjs";
 
-const run = promisify(execFile);
-const etcdIn = (/** @type {string} */ place) => join(place, "root", "usr", "bin", "etcd");
+/** @typedef {import("./locate.mjs").Wanted} Wanted */
 
 /**
- * Makes sure of the wanted etcds as far as possible, and tells what stood in the way of the others.
- * @param {{ folder?: string, say?: (line: string) => void }} [options]
- * @returns {Promise<{ etcds: import("./locate.mjs").EtcdBinary[], problems: string[] }>}
+ * Makes sure of the wanted servers as far as possible, and tells what stood in the way of the others. Those that the
+ * environment names running ones of are left alone.
+ * @param {{ folder?: string, stores?: readonly string[], say?: (line: string) => void }} [options]  stores: no others
+ * @returns {Promise<{ located: import("./locate.mjs").Located, problems: string[] }>}
  */
-export async function ensureEtcds({ folder = serversFolder, say = console.log } = {}) {
-  const missing = missingFrom(locateEtcds(folder));
-  if (missing.length === 0) return { etcds: locateEtcds(folder), problems: [] };
-  if (!existsSync("/usr/bin/apt-get") || !existsSync("/usr/bin/dpkg-deb")) {
-    return { etcds: locateEtcds(folder), problems: ["only a Debian-like system gets its etcds by itself"] };
+export async function ensureServers({ folder = serversFolder, stores, say = console.log } = {}) {
+  const missing = missingFrom(foundAmong(locateServers(folder))).filter(
+    ({ store, variable }) => !process.env[variable] && (stores?.includes(store) ?? true),
+  );
+  if (missing.length === 0) return { located: locateServers(folder), problems: [] };
+  if (!hasApt()) {
+    return { located: locateServers(folder), problems: ["only a Debian-like system gets its servers by itself"] };
   }
-  say(`Getting ${missing.map((wanted) => wanted.name).join(" and ")} …`);
+  say(`Getting ${missing.map((wanted) => wanted.name).join(", ")} …`);
   await mkdir(folder, { recursive: true });
-  const attempts = await Promise.allSettled(missing.map((wanted) => fetchEtcd(folder, wanted)));
-  const problems = attempts.flatMap((attempt) => (attempt.status === "rejected" ? [attempt.reason.message] : []));
-  return { etcds: locateEtcds(folder), problems };
+  const work = await mkdtemp(join(folder, ".new-"));
+  try {
+    const fetcher = new Fetcher(folder, work);
+    const attempts = await Promise.allSettled(missing.map((wanted) => fetcher.fetch(wanted)));
+    const problems = attempts.flatMap((attempt) => (attempt.status === "rejected" ? [attempt.reason.message] : []));
+    return { located: locateServers(folder), problems };
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
 }
 
-/**
- * Tries this release's package first where that may do, then unstable of each place that this machine trusts.
- * @param {string} folder
- * @param {import("./locate.mjs").Wanted} wanted
- */
-async function fetchEtcd(folder, wanted) {
-  const mains = aptSources().filter(({ components }) => components.includes("main"));
-  const places = [...new Map(mains.map((source) => [source.uri, source])).values()];
-  /** @type {(string | undefined)[]} the text of a *.sources file, or undefined for the machine's own sources */
-  const origins = [undefined, ...places.map((source) => asDeb822(source, "sid"))];
-  if (wanted.preferUnstable) origins.push(origins.shift());
-  /** @type {string[]} */
-  const reasons = [];
-  for (const origin of origins) {
-    const work = await mkdtemp(join(folder, ".new-"));
-    try {
-      await download(work, origin);
-      const version = versionOf(etcdIn(work));
-      if (version !== undefined && wanted.fits(version)) {
-        await moveIn(work, join(folder, `etcd-${seriesOf(version)}`));
-        return;
+class Fetcher {
+  #folder;
+  #work;
+  /** @type {Map<string | undefined, Promise<Apt>>} */
+  #apts = new Map();
+
+  /**
+   * @param {string} folder
+   * @param {string} work   on the same disk, and removed in the end
+   */
+  constructor(folder, work) {
+    this.#folder = folder;
+    this.#work = work;
+  }
+
+  /**
+   * Tries one place after the other until one has what fits.
+   * @param {Wanted} wanted
+   */
+  async fetch(wanted) {
+    /** @type {string[]} */
+    const reasons = [];
+    for (const suite of wanted.suites) {
+      for (const origin of originsOf(suite)) {
+        const whose = suite === "release" ? "this release" : "unstable";
+        try {
+          const place = await mkdtemp(join(this.#work, "place-"));
+          await (await this.#aptOf(origin)).unpack(place, wanted);
+          wanted.unpacked?.(place);
+          const version = wanted.versionIn(place);
+          if (version !== undefined && wanted.fits(version)) {
+            return await this.#moveIn(place, wanted, version);
+          }
+          reasons.push(version ? `${whose} has ${wanted.store} ${version}` : `what ${whose} has does not run`);
+        } catch (error) {
+          reasons.push(`${whose}: ${reasonOf(error)}`);
+        }
       }
-      reasons.push(`${origin ? "unstable" : "this release"} has etcd ${version}`);
-    } catch (error) {
-      reasons.push(`${origin ? "unstable" : "this release"}: ${reasonOf(error)}`);
-    } finally {
-      await rm(work, { recursive: true, force: true });
     }
+    throw new Error(`could not get ${wanted.name} (${[...new Set(reasons)].join("; ")})`);
   }
-  throw new Error(`could not get ${wanted.name} (${[...new Set(reasons)].join("; ")})`);
-}
 
-/**
- * Unpacks etcd and etcdctl into `work/root`.
- * @param {string} work
- * @param {string | undefined} origin
- */
-async function download(work, origin) {
-  for (const path of ["lists/partial", "cache/archives/partial", "parts", "root"]) {
-    await mkdir(join(work, path), { recursive: true });
+  /** @param {string | undefined} origin */
+  #aptOf(origin) {
+    const known = this.#apts.get(origin);
+    if (known) return known;
+    const opening = mkdtemp(join(this.#work, "apt-")).then((folder) => Apt.open(folder, origin));
+    this.#apts.set(origin, opening);
+    return opening;
   }
-  const options = [
-    ["Dir::State::Lists", join(work, "lists")],
-    ["Dir::Cache", join(work, "cache")],
-    ["APT::Sandbox::User", "root"],
-    ["APT::Update::Error-Mode", "any"],
-    ["Acquire::Languages", "none"],
-    ["Acquire::Retries", "2"],
-    ["Acquire::http::Timeout", "20"],
-  ];
-  if (origin !== undefined) {
-    await writeFile(join(work, "parts", "unstable.sources"), origin);
-    options.push(["Dir::Etc::sourcelist", "/dev/null"], ["Dir::Etc::sourceparts", join(work, "parts")]);
-  }
-  const flags = options.flatMap(([name, value]) => ["-o", `${name}=${value}`]);
-  const limits = { cwd: work, timeout: 180_000, env: { ...process.env, LC_ALL: "C" } };
-  await run("apt-get", ["-q", ...flags, "update"], limits);
-  await run("apt-get", ["-q", ...flags, "download", "etcd-server", "etcd-client"], limits);
-  for (const file of (await readdir(work)).filter((name) => name.endsWith(".deb"))) {
-    await run("dpkg-deb", ["-x", file, "root"], limits);
+
+  /**
+   * Puts what is unpacked where it belongs, in one step, so that nobody ever sees half of it.
+   * @param {string} ready
+   * @param {Wanted} wanted
+   * @param {string} version
+   */
+  async #moveIn(ready, wanted, version) {
+    const place = join(this.#folder, wanted.placeOf(version));
+    await chmod(ready, 0o755); // a temporary folder is for its owner alone, and some servers refuse to run as root
+    await rename(ready, place).catch(async (error) => {
+      if (wanted.versionIn(place) !== undefined) return; // somebody else was faster
+      if (!existsSync(place)) throw error;
+      await rename(place, await mkdtemp(join(this.#work, "broken-")));
+      await rename(ready, place);
+    });
   }
 }
 
 /**
- * Puts what is unpacked where it belongs, in one step, so that nobody ever sees half of it.
- * @param {string} work
- * @param {string} place
+ * The texts of *.sources files; undefined is the machine's own.
+ * @param {"release" | "sid"} suite
+ * @returns {(string | undefined)[]}
  */
-async function moveIn(work, place) {
-  const ready = join(work, "ready");
-  await mkdir(ready);
-  await rename(join(work, "root"), join(ready, "root"));
-  await rename(ready, place).catch(async (error) => {
-    if (versionOf(etcdIn(place)) !== undefined) return; // somebody else was faster
-    if (!existsSync(place)) throw error;
-    await rename(place, join(work, "broken"));
-    await rename(ready, place);
-  });
+function originsOf(suite) {
+  if (suite === "release") return [undefined];
+  const mains = aptSources().filter(({ components }) => components.includes("main"));
+  return [...new Map(mains.map((source) => [source.uri, asDeb822(source, suite)])).values()];
 }
 
 /** @param {any} error */

@@ -1,81 +1,81 @@
-// Which etcds this machine can run, and which of them the tests want. Plain Node: it runs before anything is installed.
-import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
-import { delimiter, dirname, join, resolve } from "node:path";
+// Which servers this machine can run, and which of them the tests want. Plain Node: it runs before anything is installed.
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { locateEtcds, wantedEtcds } from "./stores/etcd.mjs";
+import { locatePostgres, wantedPostgres } from "./stores/postgres.mjs";
+import { locateFaketime, locateRedis, wantedFaketime, wantedRedis } from "./stores/redis.mjs";
+import { locateZooKeeper, wantedZooKeeper } from "./stores/zookeeper.mjs";
 
 /**
- * @typedef {object} EtcdBinary
- * @property {string} version   "3.5.30"
- * @property {string} binary    absolute path of `etcd`
- * @property {string} etcdctl   absolute path of `etcdctl`
- */
-
-/**
+ * Something that the tests ask for, and how to get it from Debian.
  * @typedef {object} Wanted
- * @property {string} name
- * @property {boolean} preferUnstable   look in Debian's unstable suite before this machine's own release
+ * @property {string} store      which kind it is: "etcd", "redis"
+ * @property {string} name       with the versions that do
+ * @property {readonly string[]} packages
+ * @property {boolean} dependencies   whether they need others too
+ * @property {readonly ("release" | "sid")[]} suites   where to look for them: this machine's release, Debian's unstable
+ * @property {string} variable   the environment variable that names running ones instead
+ * @property {string} byHand     how to provide it oneself
+ * @property {(place: string) => void} [unpacked]   makes what was unpacked into `place/root` run from there
+ * @property {(place: string) => string | undefined} versionIn   of what was unpacked, if it runs
+ * @property {(version: string) => string} placeOf   the name of the folder for it
  * @property {(version: string) => boolean} fits
  */
 
 /**
- * What the tests ask for: one that safety is claimed for, and one of the oldest series that works.
- * @type {Wanted[]}
+ * What there is of a kind.
+ * @typedef {object} Found
+ * @property {string} store
+ * @property {string} version
  */
-export const wantedEtcds = [
-  { name: "etcd 3.5.30 or newer", preferUnstable: true, fits: (version) => isAtLeast(version, [3, 5, 30]) },
-  { name: "etcd 3.4", preferUnstable: false, fits: (version) => seriesOf(version) === "3.4" },
-];
+
+/**
+ * @typedef {object} Located
+ * @property {import("./stores/etcd.mjs").EtcdBinary[]} etcds   newest first
+ * @property {import("./stores/redis.mjs").RedisBinary | undefined} redis
+ * @property {string | undefined} faketime   the library's path
+ * @property {import("./stores/zookeeper.mjs").ZooKeeperProgram | undefined} zookeeper
+ * @property {import("./stores/postgres.mjs").PostgresPrograms | undefined} postgres
+ */
+
+/** @type {readonly Wanted[]} */
+export const wantedServers = [...wantedEtcds, wantedRedis, wantedFaketime, wantedZooKeeper, wantedPostgres];
 
 /** Where downloaded servers live. */
 export const serversFolder = resolve(
   process.env["CONCLAVE_SERVERS"] ?? fileURLToPath(new URL("../../.servers", import.meta.url)),
 );
 
+/** @returns {Located} */
+export function locateServers(folder = serversFolder) {
+  return {
+    etcds: locateEtcds(folder),
+    redis: locateRedis(folder),
+    faketime: locateFaketime(folder),
+    zookeeper: locateZooKeeper(folder),
+    postgres: locatePostgres(folder),
+  };
+}
+
 /**
- * One etcd of each series, newest first: the downloaded ones, and what PATH adds to them.
- * @returns {EtcdBinary[]}
+ * What these are, for `missingFrom`.
+ * @param {Located} located
+ * @returns {Found[]}
  */
-export function locateEtcds(folder = serversFolder) {
-  const names = existsSync(folder) ? readdirSync(folder).filter((name) => name.startsWith("etcd-")) : [];
-  const downloaded = names.map((name) => join(folder, name, "root", "usr", "bin", "etcd"));
-  const onPath = (process.env["PATH"] ?? "").split(delimiter).map((path) => join(path, "etcd"));
-  /** @type {Map<string, EtcdBinary>} */
-  const found = new Map();
-  for (const binary of [...downloaded, ...onPath]) {
-    const version = versionOf(binary);
-    if (version === undefined || found.has(seriesOf(version))) continue;
-    found.set(seriesOf(version), { version, binary, etcdctl: join(dirname(binary), "etcdctl") });
-  }
-  return [...found.values()].sort((a, b) => b.version.localeCompare(a.version, "en", { numeric: true }));
+export function foundAmong({ etcds, redis, faketime, zookeeper, postgres }) {
+  return [
+    ...etcds.map(({ version }) => ({ store: "etcd", version })),
+    ...(redis ? [{ store: "redis", version: redis.version }] : []),
+    ...(faketime ? [{ store: "faketime", version: "any" }] : []),
+    ...(zookeeper ? [{ store: "zookeeper", version: zookeeper.version }] : []),
+    ...(postgres ? [{ store: "postgresql", version: postgres.version }] : []),
+  ];
 }
 
 /**
  * What is wanted and not among these.
- * @param {readonly { version: string }[]} etcds
+ * @param {readonly Found[]} found
  */
-export function missingFrom(etcds) {
-  return wantedEtcds.filter((wanted) => !etcds.some(({ version }) => wanted.fits(version)));
-}
-
-/** @param {string} version */
-export function seriesOf(version) {
-  return version.split(".").slice(0, 2).join(".");
-}
-
-/** @param {string} binary */
-export function versionOf(binary) {
-  if (!existsSync(binary)) return undefined;
-  const { stdout } = spawnSync(binary, ["--version"], { encoding: "utf8" });
-  return /etcd Version: (\d+\.\d+\.\d+\S*)/.exec(stdout ?? "")?.[1];
-}
-
-/**
- * @param {string} version
- * @param {number[]} floor
- */
-function isAtLeast(version, floor) {
-  const parts = version.split(".").map(Number.parseFloat);
-  const differs = floor.findIndex((least, index) => parts[index] !== least);
-  return differs < 0 || (parts[differs] ?? 0) > (floor[differs] ?? 0);
+export function missingFrom(found) {
+  return wantedServers.filter(({ store, fits }) => !found.some((one) => one.store === store && fits(one.version)));
 }

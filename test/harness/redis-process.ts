@@ -25,7 +25,7 @@ export interface RedisOptions {
   readonly username?: string;
   readonly password?: string;
   /** The libfaketime to load, so that `stepClock` works. */
-  readonly faketime?: string;
+  readonly faketime?: string | undefined;
 }
 
 /** One Redis of our own. Its data goes with the process, unless it was told to append. */
