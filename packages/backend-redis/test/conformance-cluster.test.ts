@@ -1,11 +1,11 @@
 import { describeBackend } from "@conclave/conformance";
 import type { Backend } from "@conclave/core/backend";
 import { startRedisCluster } from "../../../test/harness/redis-process.ts";
-import { redisServers } from "../../../test/harness/servers.ts";
+import { redisBinaries } from "../../../test/harness/servers.ts";
 import { redis } from "../src/index.ts";
 import { type ClusterDoors, openDoors } from "./cluster-doors.ts";
 
-for (const { clusterName, binary } of redisServers()) {
+for (const { clusterName, binary } of redisBinaries()) {
   describeBackend(clusterName, async () => {
     const cluster = await startRedisCluster({ binary });
     const ways = new Map<Backend, ClusterDoors>();

@@ -1,11 +1,11 @@
 import { describeBackend } from "@conclave/conformance";
 import type { Backend } from "@conclave/core/backend";
 import { startRedis } from "../../../test/harness/redis-process.ts";
-import { redisServers } from "../../../test/harness/servers.ts";
+import { redisBinaries } from "../../../test/harness/servers.ts";
 import { startProxy, type TcpProxy } from "../../../test/harness/tcp-proxy.ts";
 import { redis } from "../src/index.ts";
 
-for (const { name, binary } of redisServers()) {
+for (const { name, binary } of redisBinaries()) {
   describeBackend(name, async () => {
     const server = await startRedis({ binary });
     const proxies = new Map<Backend, TcpProxy>();

@@ -2,7 +2,7 @@ import { decode, encode, type KV, type Lease, systemClock } from "@conclave/core
 import { Redis as Client } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Redis, startRedis } from "../../../test/harness/redis-process.ts";
-import { redisServers } from "../../../test/harness/servers.ts";
+import { redisBinaries } from "../../../test/harness/servers.ts";
 import { decodeEntries, decodePosition, isBefore, isSamePosition, type StreamEntry } from "../src/changes.ts";
 import type { Connection } from "../src/connection.ts";
 import { RedisKv } from "../src/kv.ts";
@@ -54,7 +54,7 @@ class Bare {
 const numbered = (count: number, prefix = "") =>
   Array.from({ length: count }, (_, index) => `${prefix}${String(index).padStart(6, "0")}`);
 
-const [server] = redisServers();
+const [server] = redisBinaries();
 
 describe("the script", () => {
   let redis: Redis;
