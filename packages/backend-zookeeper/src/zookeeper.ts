@@ -22,10 +22,11 @@ import { ZooKeeperWatches } from "./watches.ts";
 /** What the session that reads and watches asks for; servers grant twenty of their ticks at most. */
 const longestSessionMs = 60_000;
 
-const guarantees: Guarantees = {
+const farewellMs = 250;
+
+const guarantees: Omit<Guarantees, "expiryLagMs"> = {
   consistency:
     "Linearizable: every write is agreed on by a majority of the servers, and every read follows such a write.",
-  expiryLagMs: 6_000,
   watchDelayMs: 150,
   failover:
     "Loses nothing acknowledged while a majority keeps its disks. Leases live on for up to a whole time to live more.",
@@ -102,7 +103,7 @@ async function create(link: Link, paths: readonly string[], deadline: Deadline):
 class ZooKeeperBackend implements Backend {
   readonly name = "zookeeper";
   readonly limits: Limits;
-  readonly guarantees: Guarantees = guarantees;
+  readonly guarantees: Guarantees;
   readonly clock: Backend["clock"];
   readonly kv: ZooKeeperKv;
   readonly leases: ZooKeeperLeases;
@@ -112,6 +113,8 @@ class ZooKeeperBackend implements Backend {
   constructor(link: Link, leases: ZooKeeperLeases, layout: Layout, settings: Settings, limits: Limits) {
     this.#link = link;
     this.limits = limits;
+    // A session ends with the tick after its time, or the next: at the least it lasts two, unless servers are told otherwise.
+    this.guarantees = { ...guarantees, expiryLagMs: limits.minTtlMs };
     this.clock = settings.clock;
     const reader = new Reader(link, layout, settings.clock);
     this.kv = new ZooKeeperKv(link, (lease) => leases.linkOf(lease), layout, reader, settings);
@@ -123,6 +126,7 @@ class ZooKeeperBackend implements Backend {
   async [Symbol.asyncDispose](): Promise<void> {
     const reason = new CoordinationError("CLOSED", "this client of ZooKeeper was closed");
     this.leases.abandon(reason);
-    this.#link.abandon(reason);
+    // The servers would keep the other session, and its watches, until it is over.
+    await this.#link.close({ timeoutMs: farewellMs }, reason).catch(() => this.#link.abandon(reason));
   }
 }
