@@ -207,6 +207,33 @@ describe("the proxy, before a server that says everything back", () => {
     expect({ serverHeard, heard: client.heard }).toEqual({ serverHeard: "ab", heard: "a" });
     await echo(connect(), "c");
   });
+
+  test("loses the reply of whoever said what was picked, which arrived, and of nobody else", async () => {
+    const [victim, other] = [connect(), connect()];
+    const dropped = proxy.dropNextReply({ containing: "needle" });
+    await echo(other, "hay");
+    await echo(victim, "hay");
+    victim.say("a needle");
+    await dropped;
+    await eventually(() => victim.ended === "reset");
+    expect(victim.heard).toBe("hay");
+    expect(serverHeard).toBe("hayhaya needle");
+    await echo(other, "needle");
+  });
+
+  test("notices what was picked also when it comes in pieces", async () => {
+    const victim = connect();
+    await echo(victim, "nee");
+    const dropped = proxy.dropNextReply({ containing: "needle" });
+    await echo(victim, "dle");
+    proxy.delay(100);
+    victim.say("a nee");
+    await sleep(20);
+    victim.say("dle");
+    await dropped;
+    await eventually(() => victim.ended === "reset");
+    expect(victim.heard).toBe("needle");
+  });
 });
 
 describe.each(etcdServers().slice(0, 1))("the proxy, before $name", ({ endpoint }) => {

@@ -35,7 +35,8 @@ export interface TcpProxy extends AsyncDisposable {
    * Loses the reply of one call, surely after the server gave it: lets the request through, swallows the whole reply,
    * and resets that connection. Resolves when it did. Over HTTP/2 in the clear (so gRPC) the call is the next one whose
    * request is complete, hence never an open stream such as a watch; `containing` picks the next one with these bytes
-   * in it, for example a key. Over anything else it is the next connection on which the server says something.
+   * in it, for example a key. Over anything else it is whatever the server says next on the connection on which
+   * `containing` was said first, so there its caller must be waiting for no other answer; on any, if nothing is to be contained.
    */
   dropNextReply(options?: { containing?: string }): Promise<void>;
   /** Ends every fault. */
@@ -58,7 +59,8 @@ type Mode = "pass" | "swallow" | "stall";
 interface DoomedReply {
   readonly containing: string;
   readonly done: () => void;
-  call?: { readonly link: Link; readonly stream: number };
+  /** The stream is undefined where there are none. */
+  call?: { readonly link: Link; readonly stream: number | undefined };
 }
 
 class Hop implements TcpProxy {
@@ -174,6 +176,8 @@ class Link {
   #frames: { readonly ofClient: FrameReader; readonly ofServer: FrameReader } | undefined;
   /** Requests that are not complete yet, by stream, gathered only while there is a reply to lose. */
   readonly #requests: Map<number, Buffer[]> = new Map();
+  /** What was said where there are no streams, since the server spoke last, likewise. */
+  #said: Buffer = Buffer.alloc(0);
 
   constructor(hop: Hop, client: Socket) {
     this.#hop = hop;
@@ -222,7 +226,8 @@ class Link {
 
   #fromClient(chunk: Buffer): void {
     const frames = this.#frames?.ofClient.push(chunk);
-    for (const frame of frames ?? []) this.#requested(frame);
+    if (frames) for (const frame of frames) this.#requested(frame);
+    else this.#spoke(chunk);
     if (!this.#clientSpoke && (frames === undefined || frames.some(({ ofCall }) => ofCall))) {
       this.#clientSpoke = true;
       this.#hop.turns++;
@@ -230,8 +235,16 @@ class Link {
     this.#toServer.send(chunk);
   }
 
+  #spoke(chunk: Buffer): void {
+    const waiting = this.#waiting().filter(({ containing }) => containing !== "");
+    if (waiting.length === 0) return;
+    this.#said = Buffer.concat([this.#said, chunk]);
+    const reply = waiting.find(({ containing }) => this.#said.includes(containing));
+    if (reply) reply.call = { link: this, stream: undefined };
+  }
+
   #requested(frame: Frame): void {
-    const waiting = this.#hop.doomed.filter((reply) => reply.call === undefined);
+    const waiting = this.#waiting();
     if (waiting.length === 0) this.#requests.clear();
     if (waiting.length === 0 || frame.stream === 0) return;
     const parts = this.#requests.get(frame.stream) ?? [];
@@ -243,10 +256,16 @@ class Link {
     if (reply) reply.call = { link: this, stream: frame.stream };
   }
 
+  /** The replies to lose whose calls were not made yet. */
+  #waiting(): DoomedReply[] {
+    return this.#hop.doomed.filter((reply) => reply.call === undefined);
+  }
+
   #fromServer(chunk: Buffer): void {
     if (this.#frames === undefined) {
       this.#clientSpoke = false;
-      const [reply] = this.#hop.doomed;
+      this.#said = Buffer.alloc(0);
+      const reply = this.#hop.doomed.find(({ containing, call }) => call?.link === this || containing === "");
       if (reply) this.#lose(reply);
       else this.#toClient.send(chunk);
       return;
