@@ -114,7 +114,7 @@ export const mutants: readonly Mutant[] = [
     breaks: "a view is emptied when the store is away",
     file: replica,
     find: "          this.#stale = true;",
-    replace: "          this.#stale = true; this.#entries = EntryMap.empty;",
+    replace: "          this.#stale = true; this.#entries = this.#mapOf([]);",
     killedBy: "a view of a service keeps what was last known",
   },
   {

@@ -1,5 +1,4 @@
 import { compareKeys } from "./bytes.ts";
-import { hash } from "./hash.ts";
 import type { Entry } from "./ports/kv.ts";
 
 interface Node {
@@ -16,37 +15,42 @@ interface Node {
  * but a logarithm of its nodes with this one. So a view of thousands of keys costs nothing to hand out, and nothing to
  * keep. What is read is the reader's own to change.
  *
- * It is a treap: Seidel and Aragon, "Randomized Search Trees" (Algorithmica 16, 1996), whose ranks are hashes of the keys.
+ * It is a treap: Seidel and Aragon, "Randomized Search Trees" (Algorithmica 16, 1996), whose ranks are drawn by chance: no
+ * choice of keys makes it deep.
  */
 export class EntryMap implements ReadonlyMap<string, Entry> {
-  static readonly empty: EntryMap = new EntryMap(undefined);
+  readonly #random: () => number;
   readonly #root: Node | undefined;
 
-  private constructor(root: Node | undefined) {
+  private constructor(random: () => number, root: Node | undefined) {
+    this.#random = random;
     this.#root = root;
   }
 
-  static of(entries: Iterable<Entry>): EntryMap {
-    let map = EntryMap.empty;
+  /** `random` gives numbers in [0, 1), as a clock's does. */
+  static of(entries: Iterable<Entry>, random: () => number): EntryMap {
+    let map = new EntryMap(random, undefined);
     for (const entry of entries) map = map.with(entry);
     return map;
   }
 
   with(entry: Entry): EntryMap {
-    return new EntryMap(put(this.#root, entry, hash(entry.key)));
+    const root = this.has(entry.key) ? replaced(this.#root as Node, entry) : put(this.#root, entry, this.#random());
+    return new EntryMap(this.#random, root);
   }
 
   without(key: string): EntryMap {
-    return this.has(key) ? new EntryMap(removed(this.#root, key)) : this;
+    return this.has(key) ? new EntryMap(this.#random, removed(this.#root, key)) : this;
   }
 
   /**
-   * What is different from an earlier map: each key whose entry changed, with the entry there is now, if any. It takes time
-   * by the size of the difference, not by that of the maps. The entries are not copies: change nothing of them.
+   * What is different from an earlier map, or from none: each key whose entry changed, with the entry there is now, if any.
+   * It takes time by the size of the difference, not by that of the maps. The entries are not copies: change nothing of
+   * them.
    */
-  since(before: EntryMap): ReadonlyMap<string, Entry | undefined> {
+  since(before: EntryMap | undefined): ReadonlyMap<string, Entry | undefined> {
     const changes = new Map<string, Entry | undefined>();
-    compare(before.#root, this.#root, changes);
+    compare(before === undefined ? undefined : before.#root, this.#root, changes);
     return changes;
   }
 
@@ -117,14 +121,22 @@ function find(below: Node | undefined, key: string): Entry | undefined {
   return undefined;
 }
 
-function put(below: Node | undefined, entry: Entry, rank: number): Node {
-  if (below === undefined) return node(entry, rank, undefined, undefined);
-  const { left, right } = below;
+/** Puts an entry in the place of the one of its key. */
+function replaced(below: Node, entry: Entry): Node {
+  const { rank, left, right } = below;
   const order = compareKeys(entry.key, below.entry.key);
   if (order === 0) return node(entry, rank, left, right);
-  // Of a larger rank than all that is here, so it is not here yet.
-  if (rank > below.rank) return node(entry, rank, ...split(below, entry.key));
   return order < 0
+    ? node(below.entry, rank, replaced(left as Node, entry), right)
+    : node(below.entry, rank, left, replaced(right as Node, entry));
+}
+
+/** Puts in an entry whose key is not there. */
+function put(below: Node | undefined, entry: Entry, rank: number): Node {
+  if (below === undefined) return node(entry, rank, undefined, undefined);
+  if (rank > below.rank) return node(entry, rank, ...split(below, entry.key));
+  const { left, right } = below;
+  return compareKeys(entry.key, below.entry.key) < 0
     ? node(below.entry, below.rank, put(left, entry, rank), right)
     : node(below.entry, below.rank, left, put(right, entry, rank));
 }

@@ -47,7 +47,7 @@ export class Replica implements AsyncIterable<View>, AsyncDisposable {
   readonly #bell = new Bell();
   readonly #ended = new AbortController();
   readonly #unlinks: readonly Disposable[];
-  #entries = EntryMap.empty;
+  #entries: EntryMap;
   #revision: Revision = 0n;
   #stale = false;
   #disposed = false;
@@ -56,6 +56,7 @@ export class Replica implements AsyncIterable<View>, AsyncDisposable {
   private constructor(backend: Backend, prefix: string, until: readonly (AbortSignal | undefined)[]) {
     this.prefix = prefix;
     this.#backend = backend;
+    this.#entries = this.#mapOf([]);
     this.#unlinks = until.map((signal) => onAbort(signal, () => this.#end(signal?.reason)));
   }
 
@@ -77,6 +78,11 @@ export class Replica implements AsyncIterable<View>, AsyncDisposable {
       replica.#end(error);
       throw error;
     }
+  }
+
+  /** The entries of a replica as what they are, for recipes: they tell what has changed since they last looked. */
+  static entriesOf(replica: Replica): EntryMap {
+    return replica.#entries;
   }
 
   /** The newest state known, the same object until something changes; stale once the replica has ended. No I/O. */
@@ -213,7 +219,12 @@ export class Replica implements AsyncIterable<View>, AsyncDisposable {
     const { entries, revision } = await this.#backend.kv.list(this.prefix, { signal });
     // Meanwhile the watch may have told of more than this cut shows: then the cut is of no use.
     const isNewer = revision >= this.#revision && !this.#shows(entries);
-    this.#show(isNewer ? EntryMap.of(entries) : this.#entries, revision);
+    this.#show(isNewer ? this.#mapOf(entries) : this.#entries, revision);
+  }
+
+  #mapOf(entries: readonly Entry[]): EntryMap {
+    const { clock } = this.#backend;
+    return EntryMap.of(entries, () => clock.random());
   }
 
   #shows(entries: readonly Entry[]): boolean {

@@ -21,7 +21,7 @@ test("what changed since an earlier map is what makes the one of the other", () 
           (now, [key, put], index) => (put ? now.with(entry(`k${key}`, at + index)) : now.without(`k${key}`)),
           map,
         );
-      const before = apply(EntryMap.empty, first, 0);
+      const before = apply(EntryMap.of([], Math.random), first, 0);
       const now = apply(before, then, 1_000);
       const changes = now.since(before);
       const folded = new Map([...before].map(([key, { modified }]) => [key, modified]));
@@ -39,7 +39,10 @@ test("what changed since an earlier map is what makes the one of the other", () 
 });
 
 test("to find what changed takes no longer in a large map", () => {
-  const large = EntryMap.of(Array.from({ length: 20_000 }, (_, index) => entry(`k${index}`, index)));
+  const large = EntryMap.of(
+    Array.from({ length: 20_000 }, (_, index) => entry(`k${index}`, index)),
+    Math.random,
+  );
   let now = large;
   const startedAt = performance.now();
   for (let index = 0; index < 2_000; index++) {

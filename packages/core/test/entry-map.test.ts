@@ -23,7 +23,7 @@ describe("a map of entries", () => {
       fc.property(fc.array(step, { maxLength: 60 }), key, (steps, prefix) => {
         const model = new Map<string, Entry>();
         const versions: [EntryMap, Entry[]][] = [];
-        let map = EntryMap.empty;
+        let map = EntryMap.of([], Math.random);
         for (const [index, { key, put }] of steps.entries()) {
           if (put) model.set(key, entryOf(key, index));
           else model.delete(key);
@@ -46,7 +46,7 @@ describe("a map of entries", () => {
   });
 
   test("gives every reader a copy of its own", () => {
-    const map = EntryMap.of([entryOf("a", 1)]);
+    const map = EntryMap.of([entryOf("a", 1)], Math.random);
     const [one, other] = [map.get("a") as Entry, [...map.values()][0] as Entry];
     one.value[0] = 0;
     other.value[0] = 0;
@@ -58,13 +58,20 @@ describe("a map of entries", () => {
   });
 
   test("gives back itself when what is removed is not there", () => {
-    const map = EntryMap.of([entryOf("a", 1)]);
+    const map = EntryMap.of([entryOf("a", 1)], Math.random);
     expect(map.without("b")).toBe(map);
+  });
+
+  test("is right with the worst of luck, though as deep as a list", () => {
+    let map = EntryMap.of([], () => 0);
+    for (const index of [3, 1, 2, 0, 1, 3]) map = map.with(entryOf(`${index}`, index));
+    expect([...map.keys()]).toEqual(["0", "1", "2", "3"]);
+    expect([...map.without("1").without("3").keys()]).toEqual(["0", "2"]);
   });
 
   test("changes as fast with many keys as with few, and stays shallow", () => {
     const many = Array.from({ length: 20_000 }, (_, index) => entryOf(`keys/${index}`, index));
-    let map = EntryMap.of(many);
+    let map = EntryMap.of(many, Math.random);
     const started = performance.now();
     const kept: EntryMap[] = [];
     for (let index = 0; index < 20_000; index++) {

@@ -1,6 +1,6 @@
 import { Bell } from "../../bell.ts";
 import type { Context } from "../../context.ts";
-import { EntryMap } from "../../entry-map.ts";
+import type { EntryMap } from "../../entry-map.ts";
 import type { Entry, Revision } from "../../ports/kv.ts";
 import { Replica } from "../../replica.ts";
 import { abortable, onAbort } from "../../signals.ts";
@@ -38,9 +38,11 @@ export class QueueIndex {
   readonly #passed = new Map<string, Revision>();
   #shelf: QueueShelf;
   /** What the shelf shows. */
-  #shown = EntryMap.empty;
+  #shown: EntryMap | undefined;
   /** All places that were free when the shelf showed this, if they were few. */
-  #free: { readonly shown: EntryMap; readonly maxLength: number; readonly numbers: readonly number[] } | undefined;
+  #free:
+    | { readonly shown: EntryMap | undefined; readonly maxLength: number; readonly numbers: readonly number[] }
+    | undefined;
   #replica: Replica | undefined;
   #opening: Promise<void> | undefined;
   #closing = new AbortController();
@@ -161,8 +163,7 @@ export class QueueIndex {
 
   /** The shelf, with all that the copy shows. */
   #current(): QueueShelf {
-    // A replica's entries are one, behind an interface that cannot be written.
-    const entries = (this.#replica as Replica).entries as EntryMap;
+    const entries = Replica.entriesOf(this.#replica as Replica);
     if (entries === this.#shown) return this.#shelf;
     for (const [key, entry] of entries.since(this.#shown)) {
       this.#shelf.put(key, entry);
@@ -184,7 +185,7 @@ export class QueueIndex {
       const replica = await Replica.open(backend, this.#keys.index, closing.signal, closed);
       this.#replica = replica;
       this.#shelf = new QueueShelf(this.#keys);
-      this.#shown = EntryMap.empty;
+      this.#shown = undefined;
       this.#passed.clear();
       void this.#tell(replica, closing);
     } catch (error) {
