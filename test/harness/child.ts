@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { leash } from "./leash.ts";
+import { pauseProcess } from "./pause.ts";
 
 /** What a child says: one JSON object a line on its standard output. */
 export type Message = Record<string, unknown>;
@@ -106,7 +107,7 @@ export function runNode(file: string | URL, options: ChildOptions = {}): Child {
         look();
       }),
     send: (message) => void child.stdin.write(`${JSON.stringify(message)}\n`),
-    pause: () => process.kill(pid, "SIGSTOP"),
+    pause: () => pauseProcess(pid),
     resume: () => process.kill(pid, "SIGCONT"),
     kill,
     [Symbol.asyncDispose]: async () => {

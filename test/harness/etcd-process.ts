@@ -1,15 +1,12 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { once } from "node:events";
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { execFile } from "node:child_process";
 import { request as httpRequest } from "node:http";
 import { request as httpsRequest } from "node:https";
-import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
 import type { Certificates } from "./certificates.ts";
 import { eventually } from "./eventually.ts";
-import { leash } from "./leash.ts";
 import { freePort } from "./ports.ts";
+import { type Launch, type OwnServer, ServerProcess, startTogether, stopTogether } from "./server-process.ts";
 
 export interface EtcdOptions {
   /** The `etcd` to run; `etcdctl` is expected beside it. */
@@ -22,22 +19,9 @@ export interface EtcdOptions {
   readonly tls?: Certificates & { readonly clientCertificates?: boolean };
 }
 
-/** One etcd of our own, on loopback ports and a data folder that go with it. */
-export interface Etcd extends AsyncDisposable {
+/** One etcd of our own. */
+export interface Etcd extends OwnServer {
   readonly endpoint: string;
-  readonly port: number;
-  /** Of the running process; another one after `restart`. */
-  readonly pid: number;
-  /** Sends a signal (SIGKILL unless told otherwise) and waits until the process is gone. Its data stays. */
-  kill(signal?: NodeJS.Signals): Promise<void>;
-  /** SIGSTOP: connections stay open and nobody answers. */
-  pause(): void;
-  /** SIGCONT. */
-  resume(): void;
-  /** Starts it again on the same ports and data, killing it first if it still runs. Resolves once it is healthy. */
-  restart(): Promise<void>;
-  /** Kills it and removes its data. */
-  stop(): Promise<void>;
   /** Calls etcd's JSON gateway, e.g. `call("/v3/maintenance/status")`. */
   call(path: string, body?: object, token?: string): Promise<Record<string, unknown>>;
   /** Runs `etcdctl` against it and gives what it printed. */
@@ -67,16 +51,8 @@ export async function startCluster(options: EtcdOptions & { readonly size?: numb
     places.push({ name: `m${index}`, port, peerPort: await freePort() });
   }
   const members = places.map((place) => new Member(place, places, options));
-  const stop = async () => {
-    await Promise.all(members.map((member) => member.stop()));
-  };
-  try {
-    for (const member of members) member.start();
-    await Promise.all(members.map((member) => member.healthy()));
-  } catch (error) {
-    await stop();
-    throw error;
-  }
+  await startTogether(members);
+  const stop = () => stopTogether(members);
   return {
     members,
     endpoints: members.map((member) => member.endpoint),
@@ -100,21 +76,20 @@ interface Place {
   readonly peerPort: number;
 }
 
-class Member implements Etcd {
+class Member extends ServerProcess implements Etcd {
   readonly endpoint: string;
   readonly port: number;
-  #folder = mkdtempSync(join(tmpdir(), "conclave-etcd-"));
-  #options: EtcdOptions;
-  #args: string[];
-  #process: ChildProcess | undefined;
+  readonly #options: EtcdOptions;
+  readonly #args: readonly string[];
 
   constructor(place: Place, cluster: readonly Place[], options: EtcdOptions) {
+    super("etcd");
     const peerUrl = (of: Place) => `http://127.0.0.1:${of.peerPort}`;
     this.#options = options;
     this.port = place.port;
     this.endpoint = `${options.tls ? "https" : "http"}://127.0.0.1:${place.port}`;
     this.#args = [
-      ...["--name", place.name, "--data-dir", join(this.#folder, "data")],
+      ...["--name", place.name, "--data-dir", join(this.folder, "data")],
       ...["--listen-client-urls", this.endpoint, "--advertise-client-urls", this.endpoint],
       ...["--listen-peer-urls", peerUrl(place), "--initial-advertise-peer-urls", peerUrl(place)],
       ...["--initial-cluster", cluster.map((of) => `${of.name}=${peerUrl(of)}`).join(",")],
@@ -124,67 +99,12 @@ class Member implements Etcd {
     ];
   }
 
-  get pid(): number {
-    if (this.#process?.pid === undefined) throw new Error("this etcd is not running");
-    return this.#process.pid;
+  protected launch(): Launch {
+    return { command: this.#options.binary, args: this.#args };
   }
 
-  start(): void {
-    const log = openSync(join(this.#folder, "log"), "a");
-    const child = spawn(this.#options.binary, this.#args, { stdio: ["ignore", log, log] });
-    closeSync(log);
-    this.#process = child;
-    const letGo = leash(child, this.#folder);
-    const ended = () => {
-      letGo();
-      if (this.#process === child) this.#process = undefined;
-    };
-    child.once("exit", ended).once("error", ended);
-  }
-
-  async healthy(): Promise<void> {
-    await eventually(
-      async () => {
-        if (this.#process === undefined) return "dead";
-        return (await this.#request("GET", "/health")).includes("true");
-      },
-      { timeoutMs: 30_000, everyMs: 30 },
-    );
-    if (this.#process === undefined) {
-      throw new Error(`etcd ended while it started: ${readFileSync(join(this.#folder, "log"), "utf8").slice(-2_000)}`);
-    }
-  }
-
-  async kill(signal: NodeJS.Signals = "SIGKILL"): Promise<void> {
-    const child = this.#process;
-    if (child === undefined) return;
-    const gone = once(child, "exit");
-    child.kill(signal);
-    if (signal !== "SIGKILL") child.kill("SIGCONT");
-    await gone;
-  }
-
-  pause(): void {
-    process.kill(this.pid, "SIGSTOP");
-  }
-
-  resume(): void {
-    process.kill(this.pid, "SIGCONT");
-  }
-
-  async restart(): Promise<void> {
-    await this.kill();
-    this.start();
-    await this.healthy();
-  }
-
-  async stop(): Promise<void> {
-    await this.kill();
-    rmSync(this.#folder, { recursive: true, force: true });
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.stop();
+  protected async answers(): Promise<boolean> {
+    return (await this.#request("GET", "/health")).includes("true");
   }
 
   async call(path: string, body: object = {}, token?: string): Promise<Record<string, unknown>> {

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually } from "./eventually.ts";
 import { leash } from "./leash.ts";
+import { pauseProcess } from "./pause.ts";
 
 /** A server of our own, on loopback ports and in a folder that go with it. */
 export interface OwnServer extends AsyncDisposable {
@@ -109,7 +110,7 @@ export abstract class ServerProcess implements OwnServer {
   }
 
   pause(): void {
-    process.kill(this.pid, "SIGSTOP");
+    pauseProcess(this.pid);
   }
 
   resume(): void {
