@@ -21,10 +21,18 @@ import type { Settings } from "./options.ts";
 import { Pass } from "./pass.ts";
 import { type Found, Plan, unseen } from "./plan.ts";
 import type { Reader, Reading } from "./reader.ts";
+import type { Sweeper } from "./sweeper.ts";
 import { allHold, answer, isRead, rangesOf, type View } from "./view.ts";
 
-/** Which session a lease is; undefined for one that this client was not granted. */
-export type LinkOf = (lease: Lease) => Link | undefined;
+/** What keys and values stand on. */
+interface Parts {
+  readonly link: Link;
+  /** The session that a lease is; undefined for one that this client was not granted. */
+  readonly linkOf: (lease: Lease) => Link | undefined;
+  readonly layout: Layout;
+  readonly reader: Reader;
+  readonly sweeper: Sweeper;
+}
 
 /** A commit whose results are not known by type. */
 interface Outcome {
@@ -44,18 +52,23 @@ type Answers = readonly ((revision: bigint) => unknown)[];
  */
 export class ZooKeeperKv implements KV {
   readonly #link: Link;
-  readonly #linkOf: LinkOf;
+  readonly #linkOf: Parts["linkOf"];
   readonly #layout: Layout;
   readonly #reader: Reader;
+  readonly #sweeper: Sweeper;
   readonly #directories: Directories;
   readonly #clock: Clock;
   readonly #callTimeoutMs: number;
 
-  constructor(link: Link, linkOf: LinkOf, layout: Layout, reader: Reader, { clock, callTimeoutMs }: Settings) {
+  constructor(
+    { link, linkOf, layout, reader, sweeper }: Parts,
+    { clock, callTimeoutMs }: Pick<Settings, "clock" | "callTimeoutMs">,
+  ) {
     this.#link = link;
     this.#linkOf = linkOf;
     this.#layout = layout;
     this.#reader = reader;
+    this.#sweeper = sweeper;
     this.#directories = new Directories(link, layout);
     this.#clock = clock;
     this.#callTimeoutMs = callTimeoutMs;
@@ -154,6 +167,10 @@ export class ZooKeeperKv implements KV {
       return undefined;
     }
     this.#directories.remember(found.missing);
+    for (const one of txn.then) {
+      if ("put" in one) this.#sweeper.touch(this.#layout.entry(one.put), one.lease !== undefined);
+      else if ("delete" in one) this.#sweeper.touch(this.#layout.entry(one.delete), false);
+    }
     const { zxid: revision } = done;
     if (!reading) return { succeeded: true, revision, readAt: revision, results };
     const { value, revision: readAt } = await this.#answers(reading, txn, rest);

@@ -19,11 +19,13 @@ class Node {
   readonly watch: () => void;
   /** What is in a directory, by path. */
   readonly below = new Map<string, Node>();
+  readonly isDirectory: boolean;
   entry: Entry | undefined;
   isAbsent = false;
   isDropped = false;
 
-  constructor(read: (node: Node, deadline: Deadline) => Promise<void>, watch: () => void) {
+  constructor(isDirectory: boolean, read: (node: Node, deadline: Deadline) => Promise<void>, watch: () => void) {
+    this.isDirectory = isDirectory;
     this.read = (deadline) => read(this, deadline);
     this.watch = watch;
   }
@@ -55,7 +57,7 @@ export class Mirror {
     this.#layout = layout;
     this.#onStale = onStale;
     this.#roots = ranges.map((range) =>
-      "key" in range ? this.#key(range.key) : this.#directory(layout.stretch(range.prefix), true),
+      "key" in range ? this.#key(range.key) : this.#directory(layout.stretch(range.prefix), undefined),
     );
   }
 
@@ -63,7 +65,11 @@ export class Mirror {
   async settle(deadline: Deadline): Promise<Cut> {
     while (this.#stale.size > 0) {
       deadline.check();
-      const reads = [...this.#stale].map((node) => this.#window.run(() => this.#refresh(node, deadline)));
+      // Directories first: entries that are not in them any more need not be read.
+      const stale = [...this.#stale];
+      const directories = stale.filter((node) => node.isDirectory);
+      const next = directories.length > 0 ? directories : stale;
+      const reads = next.map((node) => this.#window.run(() => this.#refresh(node, deadline)));
       const failed = (await Promise.allSettled(reads)).find((outcome) => outcome.status === "rejected");
       if (failed) throw failed.reason;
     }
@@ -102,15 +108,15 @@ export class Mirror {
     node.entry = undefined;
   }
 
-  #add(read: (node: Node, deadline: Deadline) => Promise<void>): Node {
-    const node = new Node(read, () => this.#mark(node));
+  #add(isDirectory: boolean, read: (node: Node, deadline: Deadline) => Promise<void>): Node {
+    const node = new Node(isDirectory, read, () => this.#mark(node));
     this.#stale.add(node);
     return node;
   }
 
   #key(key: string): Node {
     const path = this.#layout.entry(key);
-    return this.#add(async (node, { call }) => {
+    return this.#add(false, async (node, { call }) => {
       // Of a node that is not there only `exists` sets a watch.
       const [found, answer] = await Promise.all([
         this.#link.exists(path, node.watch, call),
@@ -124,20 +130,19 @@ export class Mirror {
     });
   }
 
-  #entry({ path, key }: Child): Node {
-    return this.#add(async (node, { call }) => {
+  #entry({ path, key }: Child, above: Node): Node {
+    return this.#add(false, async (node, { call }) => {
       const answer = await this.#link.data(path, node.watch, call);
       this.#note(answer);
-      // When there is none, the directory above is stale too, and will drop it, or have it read again.
       node.entry = answer && entryOf(key, answer.data, answer.stat);
-      node.isAbsent = answer === undefined;
+      this.#settleAbsence(node, answer === undefined, above);
     });
   }
 
-  /** A directory; one that is a root must be heard of also when it comes. */
-  #directory(stretch: Stretch, isRoot: boolean): Node {
+  /** A directory; one that is a root, with none above it here, must be heard of also when it comes. */
+  #directory(stretch: Stretch, above: Node | undefined): Node {
     const path = stretch.directory;
-    return this.#add(async (node, { call }) => {
+    return this.#add(true, async (node, { call }) => {
       const answer = await this.#link.children(path, node.watch, call);
       this.#note(answer);
       const children = childrenOf(stretch, answer?.names ?? []);
@@ -149,20 +154,26 @@ export class Mirror {
       }
       for (const child of children) {
         const known = node.below.get(child.path);
-        if (known === undefined) node.below.set(child.path, this.#below(child));
+        if (known === undefined) node.below.set(child.path, this.#below(child, node));
         else if (known.isAbsent) this.#mark(known);
       }
-      node.isAbsent = answer === undefined;
-      if (answer || !isRoot) return;
+      if (above) return this.#settleAbsence(node, answer === undefined, above);
+      if (answer) return;
       const found = await this.#link.exists(path, node.watch, call);
       this.#note(found);
       if (found.stat) this.#mark(node);
     });
   }
 
-  #below(child: Child): Node {
-    if (!child.isDirectory) return this.#entry(child);
-    return this.#directory({ directory: child.path, above: child.key, rest: "" }, false);
+  #below(child: Child, above: Node): Node {
+    if (!child.isDirectory) return this.#entry(child, above);
+    return this.#directory({ directory: child.path, above: child.key, rest: "" }, above);
+  }
+
+  /** On what is not there no watch was set; the directory above must say whether it has come again. */
+  #settleAbsence(node: Node, isAbsent: boolean, above: Node): void {
+    node.isAbsent = isAbsent;
+    if (isAbsent) this.#mark(above);
   }
 
   #note(answer: Answer<object> | undefined): void {

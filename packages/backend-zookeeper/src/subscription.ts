@@ -14,6 +14,18 @@ import type { Layout } from "./layout.ts";
 import type { Link } from "./link.ts";
 import { type Cut, Mirror } from "./mirror.ts";
 
+/** What a subscription stands on. */
+export interface SubscriptionOptions {
+  readonly link: Link;
+  readonly layout: Layout;
+  readonly clock: Clock;
+  /** How long it tries to look before it tries anew, in milliseconds. */
+  readonly callTimeoutMs: number;
+  /** Told of keys that have gone. */
+  readonly onGone: (key: string) => void;
+  readonly onEnd: () => void;
+}
+
 /** What a reader may leave lying; until it has taken that, changes are merged into the next cut. */
 const mostPending = 8;
 
@@ -27,14 +39,16 @@ export class Subscription {
   readonly #mirror: Mirror;
   readonly #clock: Clock;
   readonly #callTimeoutMs: number;
+  readonly #onGone: (key: string) => void;
   readonly #ended = new AbortController();
   #shown: ReadonlyMap<string, Entry> = new Map();
   /** The reader is being shown what is new, or the first cut is being made. */
   #isBusy = true;
 
-  constructor(link: Link, layout: Layout, range: WatchRange, clock: Clock, callTimeoutMs: number, onEnd: () => void) {
+  constructor(range: WatchRange, { link, layout, clock, callTimeoutMs, onGone, onEnd }: SubscriptionOptions) {
     this.#clock = clock;
     this.#callTimeoutMs = callTimeoutMs;
+    this.#onGone = onGone;
     this.#mirror = new Mirror(link, layout, [range], () => this.#wake());
     this.feed = new WatchFeed(() => {
       this.#ended.abort(new Error("the watch has ended"));
@@ -92,7 +106,9 @@ export class Subscription {
       changes.push({ key, modified: entry.modified, entry });
     }
     for (const key of this.#shown.keys()) {
-      if (!entries.has(key)) changes.push({ key, modified: revision, entry: undefined });
+      if (entries.has(key)) continue;
+      changes.push({ key, modified: revision, entry: undefined });
+      this.#onGone(key);
     }
     this.#shown = entries;
     if (changes.length > 0) this.feed.push({ revision, changes: changes.sort(byRevision) });

@@ -7,6 +7,7 @@ import {
   checkOptions,
   type Guarantees,
   isCoordinationError,
+  type Lease,
   type Limits,
   portableLimits,
 } from "@conclave/core/backend";
@@ -17,12 +18,17 @@ import { grantable, ZooKeeperLeases } from "./leases.ts";
 import { type Horizon, Link } from "./link.ts";
 import { type Settings, settingsFrom, type ZooKeeperOptions } from "./options.ts";
 import { Reader } from "./reader.ts";
+import { Sweeper } from "./sweeper.ts";
 import { ZooKeeperWatches } from "./watches.ts";
 
 /** What the session that reads and watches asks for; servers grant twenty of their ticks at most. */
 const longestSessionMs = 60_000;
 
+/** How long a client that is closed takes to leave things tidy. */
 const farewellMs = 250;
+
+/** How long an empty directory is left alone, since what was in it may well come again. */
+const emptyRestMs = 30_000;
 
 const guarantees: Omit<Guarantees, "expiryLagMs"> = {
   consistency:
@@ -109,6 +115,7 @@ class ZooKeeperBackend implements Backend {
   readonly leases: ZooKeeperLeases;
   readonly watches: ZooKeeperWatches;
   readonly #link: Link;
+  readonly #sweeper: Sweeper;
 
   constructor(link: Link, leases: ZooKeeperLeases, layout: Layout, settings: Settings, limits: Limits) {
     this.#link = link;
@@ -116,16 +123,22 @@ class ZooKeeperBackend implements Backend {
     // A session ends with the tick after its time, or the next: at the least it lasts two, unless servers are told otherwise.
     this.guarantees = { ...guarantees, expiryLagMs: limits.minTtlMs };
     this.clock = settings.clock;
-    const reader = new Reader(link, layout, settings.clock);
-    this.kv = new ZooKeeperKv(link, (lease) => leases.linkOf(lease), layout, reader, settings);
+    const { clock, callTimeoutMs } = settings;
+    const reader = new Reader(link, layout, clock);
+    const sweeper = new Sweeper(link, layout, { clock, callTimeoutMs, restMs: emptyRestMs });
+    const linkOf = (lease: Lease) => leases.linkOf(lease);
+    const onGone = (key: string) => sweeper.touch(layout.entry(key), false);
+    this.kv = new ZooKeeperKv({ link, linkOf, layout, reader, sweeper }, settings);
     this.leases = leases;
-    this.watches = new ZooKeeperWatches(link, layout, settings);
+    this.watches = new ZooKeeperWatches({ link, layout, clock, callTimeoutMs, onGone });
+    this.#sweeper = sweeper;
   }
 
   /** Leases are left to expire, as those of a process that ends. */
   async [Symbol.asyncDispose](): Promise<void> {
     const reason = new CoordinationError("CLOSED", "this client of ZooKeeper was closed");
     this.leases.abandon(reason);
+    await this.#sweeper.finish(farewellMs);
     // The servers would keep the other session, and its watches, until it is over.
     await this.#link.close({ timeoutMs: farewellMs }, reason).catch(() => this.#link.abandon(reason));
   }

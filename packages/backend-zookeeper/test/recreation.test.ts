@@ -7,6 +7,7 @@ import { Layout, parentOf } from "../src/layout.ts";
 import { Link, type MultiAnswer, type MultiOp } from "../src/link.ts";
 import { settingsFrom } from "../src/options.ts";
 import { Reader } from "../src/reader.ts";
+import type { Sweeper } from "../src/sweeper.ts";
 
 const root = "/recreation";
 
@@ -36,12 +37,14 @@ for (const server of zookeeperServers()) {
     let opened: { readonly servers: readonly string[] } & AsyncDisposable;
     let other: Backend;
     const links: HeldLink[] = [];
+    const sweepers: Sweeper[] = [];
 
     beforeAll(async () => {
       opened = await server.open();
       other = await zookeeper({ servers: opened.servers, root }).connect();
     });
     afterAll(async () => {
+      for (const sweeper of sweepers) await sweeper.finish(100);
       for (const link of links) link.abandon();
       await other[Symbol.asyncDispose]();
       await opened[Symbol.asyncDispose]();
@@ -52,10 +55,10 @@ for (const server of zookeeperServers()) {
       const horizon = { zxid: 0n };
       const link = new HeldLink({ ...settings, horizon, sessionTimeoutMs: 10_000, lasting: true });
       links.push(link);
-      return {
-        link,
-        kv: new ZooKeeperKv(link, () => undefined, layout, new Reader(link, layout, systemClock), settings),
-      };
+      const reader = new Reader(link, layout, systemClock);
+      const sweeper = new Sweeper(link, layout, { ...settings, restMs: 60_000 });
+      sweepers.push(sweeper);
+      return { link, kv: new ZooKeeperKv({ link, linkOf: () => undefined, layout, reader, sweeper }, settings) };
     }
 
     /** How many of so many writes got through though what they were fenced by was gone, and made anew, before they were sent. */
