@@ -7,7 +7,7 @@ import { Layout, parentOf } from "../src/layout.ts";
 import { Link, type MultiAnswer, type MultiOp } from "../src/link.ts";
 import { settingsFrom } from "../src/options.ts";
 import { Reader } from "../src/reader.ts";
-import type { Sweeper } from "../src/sweeper.ts";
+import { Sweeper } from "../src/sweeper.ts";
 
 const root = "/recreation";
 
