@@ -1,4 +1,4 @@
-import { describePortContract } from "@conclave/conformance";
+import { describePortContract, oneRoundTripEach, type Subject } from "@conclave/conformance";
 import { type Backend, decode, encode, isCoordinationError, type WatchBatch } from "@conclave/core/backend";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -9,7 +9,7 @@ import { postgresBinaries, postgresServers } from "./harness/servers.ts";
 import { startProxy, type TcpProxy } from "./harness/tcp-proxy.ts";
 
 for (const place of postgresServers()) {
-  describePortContract(place.name, async () => {
+  const makeSubject = async (): Promise<Subject> => {
     const server = await place.open();
     const proxies = new Map<Backend, TcpProxy>();
     return {
@@ -32,13 +32,15 @@ for (const place of postgresServers()) {
         return process;
       },
       kill: async (backend) => proxies.get(backend)?.refuse(),
+      roundTrips: (backend) => proxies.get(backend)?.turns ?? 0,
       timing: { ttlMs: 2_000, expiryLagMs: 500, watchDelayMs: 150 },
       async [Symbol.asyncDispose]() {
         for (const proxy of proxies.values()) await proxy.stop();
         await server[Symbol.asyncDispose]();
       },
     };
-  });
+  };
+  describePortContract(place.name, makeSubject, { costs: oneRoundTripEach });
 }
 
 /** The URL of a server, by way of a proxy. */

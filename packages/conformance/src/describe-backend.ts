@@ -27,24 +27,28 @@ const hangingMs = 3_600_000;
  * });
  * ```
  */
-export function describeBackend(
-  name: string,
-  makeSubject: () => Promise<Subject>,
-  { costs }: { readonly costs?: Costs } = {},
-): void {
+export function describeBackend(name: string, makeSubject: () => Promise<Subject>, options?: SuiteOptions): void {
   describeSubject(name, makeSubject, (suite) => {
-    describePorts(suite);
-    if (costs) describe("calls on the wire", () => wire(suite, costs));
+    describeContract(suite, options);
     describeRecipes(suite);
   });
 }
 
 /**
- * The part of `describeBackend` that is about the store alone: the sentences of the port contract. Recipes stand on these
- * and nothing else, so this is what to run again and again while writing a backend, in a quarter of the time.
+ * The part of `describeBackend` that is about the store alone: the sentences of the port contract, and what calls cost.
+ * Recipes stand on these and nothing else, so it is what to run again and again while writing a backend.
  */
-export function describePortContract(name: string, makeSubject: () => Promise<Subject>): void {
-  describeSubject(name, makeSubject, describePorts);
+export function describePortContract(name: string, makeSubject: () => Promise<Subject>, options?: SuiteOptions): void {
+  describeSubject(name, makeSubject, (suite) => describeContract(suite, options));
+}
+
+interface SuiteOptions {
+  readonly costs?: Costs;
+}
+
+function describeContract(suite: Suite, { costs }: SuiteOptions = {}): void {
+  describePorts(suite);
+  if (costs) describe("calls on the wire", () => wire(suite, costs));
 }
 
 function describeSubject(
