@@ -21,9 +21,9 @@ describe("a cluster", () => {
     const slot = await slotOf(cluster, "conclave");
     await using writer = await redis({ nodes: nodesOf(cluster) }).connect();
     await using watcher = await redis({ nodes: nodesOf(cluster) }).connect();
+    const followers = await Promise.all(["k/", ""].map((prefix) => Follower.of(watcher, prefix)));
     const lease = await writer.leases.grant({ ttlMs: 60_000 });
     await writer.kv.commit({ then: [put("held", "", lease)] });
-    const followers = await Promise.all(["k/", ""].map((prefix) => Follower.of(watcher, prefix)));
     const ledger = new Ledger("k/");
     ledger.startWriters(writer, 6);
     for (let move = 0; move < 8; move++) {
