@@ -47,6 +47,7 @@ export interface Horizon {
 const mostBytes = 1_000_000;
 const shortestPatienceMs = 250;
 const longestPatienceMs = 4_000;
+const longestQuietMs = 2_500;
 const shortestOpeningMs = 1_000;
 const longestRestMs = 500;
 
@@ -303,7 +304,7 @@ export class Link {
   /** The server drops a session that sends nothing, however much it sends to it. */
   #keepAlive(connection: Connection): void {
     this.#heartbeat?.[Symbol.dispose]();
-    this.#heartbeat = this.#options.clock.after(this.#timeoutMs / 3, () => {
+    this.#heartbeat = this.#options.clock.after(Math.min(this.#timeoutMs / 3, longestQuietMs), () => {
       if (connection.failure) return;
       connection.exists("/").catch(() => {});
       this.#keepAlive(connection);

@@ -243,6 +243,27 @@ describe.each(zookeeperBinaries())("a link with $name", (program) => {
     });
   });
 
+  describe("that is renewed", () => {
+    test("costs no transaction its answer, whenever that was sent", async () => {
+      await using links = new Links();
+      const link = await links.open([server], { lasting: false });
+      const outcomes: unknown[] = [];
+      for (let round = 0; round < 100; round++) {
+        const calls: Promise<unknown>[] = [];
+        const write = () => calls.push(outcomeOf(link.multi([{ set: root, data }])));
+        write();
+        calls.push(outcomeOf(link.renew()));
+        for (let turn = 0; turn < 12; turn++) {
+          write();
+          await undefined;
+        }
+        outcomes.push(...(await Promise.all(calls)));
+      }
+      expect(outcomes).toEqual(outcomes.map(() => "done"));
+      expect((await link.data(root))?.stat.version).toBe(1_301);
+    });
+  });
+
   describe("and its watches", () => {
     const kinds = {
       data: (link: Link, path: string, watch: () => void) => link.data(path, watch),
