@@ -7,14 +7,15 @@ import { numbered } from "../entries.ts";
 import { Contest, type Exclusive } from "./exclusive.ts";
 import { type Process, type ProcessOptions, quiet, start, within } from "./process.ts";
 
-/** A process whose round trips are counted, with its session open and nothing counted yet. */
+/** A process whose round trips are counted, with its session open and nothing counted yet; `seen` is as `start` has it. */
 export async function startCounted(
   scene: Scene,
   options?: ProcessOptions,
+  seen: (backend: Backend) => Backend = (backend) => backend,
 ): Promise<Process & { counted: CountingBackend }> {
   const counts: CountingBackend[] = [];
   const process = await start(scene, options, (backend) => {
-    const counted = counting(backend);
+    const counted = counting(seen(backend));
     counts.push(counted);
     return counted;
   });
