@@ -77,11 +77,9 @@ export class Connection {
     else if (verdictOn(error).elsewhere) this.route.left(link.node);
   }
 
-  /** Rejects what is pending with `CLOSED` and lets go of the socket. */
+  /** Rejects what is pending with `CLOSED` and lets go of every socket. */
   close(): void {
-    if (this.closed.aborted) return;
     this.#closed.abort(new CoordinationError("CLOSED", "the redis backend was closed"));
-    this.#link?.drop(this.closed.reason);
   }
 
   async #attempt<T>(

@@ -41,7 +41,12 @@ export class Route {
       throw error;
     }
     this.#links.add(link);
-    onAbort(link.ended, () => this.#links.delete(link));
+    // Also one that was left, and still waits for its last answers.
+    const end = onAbort(signal, () => link.drop(signal.reason));
+    onAbort(link.ended, () => {
+      end[Symbol.dispose]();
+      this.#links.delete(link);
+    });
     return link;
   }
 
