@@ -277,7 +277,8 @@ export class Link {
     const { servers, horizon, auth, clock, lasting } = this.#options;
     const { host, port } = servers[this.#server % servers.length] as Server;
     const sessionTimeoutMs = this.#askedMs;
-    const timeoutMs = this.#timeoutMs || sessionTimeoutMs;
+    // What the session has may be short by now, and what it is to have longer.
+    const timeoutMs = Math.max(this.#timeoutMs, sessionTimeoutMs);
     const patienceMs = Math.max(shortestPatienceMs, Math.min(timeoutMs / (lasting ? 3 : 6), longestPatienceMs));
     // To open a session is a write, which may take its time; to go on with one is not.
     const firstMs = this.#session ? patienceMs : Math.max(patienceMs, shortestOpeningMs);
