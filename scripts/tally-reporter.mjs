@@ -8,6 +8,7 @@ import { writeFileSync } from "node:fs";
  * @property {number} failed
  * @property {number} skipped
  * @property {string[]} errors   what went wrong outside of tests: in a file, a hook, or after the end
+ * @property {string[]} empty   files that had no test to run, as those for a server that is not there
  * @property {Record<string, { passed: number, failed: number }>} places
  * @property {{ store: string, name: string, version: string }[]} servers   those that were there to test on
  */
@@ -28,16 +29,25 @@ export default class TallyReporter {
   onTestRunEnd(modules, unhandled) {
     const servers = [...(this.#vitest?.getRootProject().getProvidedContext()["found"] ?? [])];
     /** @type {Tally} */
-    const tally = { complete: true, passed: 0, failed: 0, skipped: 0, errors: [], places: {}, servers };
+    const tally = { complete: true, passed: 0, failed: 0, skipped: 0, errors: [], empty: [], places: {}, servers };
     tally.errors.push(...unhandled.map(({ message }) => message));
     for (const module of modules) {
-      tally.errors.push(...errorsOf(module));
+      if (isEmpty(module)) tally.empty.push(module.relativeModuleId);
+      else tally.errors.push(...errorsOf(module));
       for (const suite of module.children.allSuites()) tally.errors.push(...errorsOf(suite));
       for (const test of module.children.allTests()) count(tally, test);
     }
     const file = process.env["CONCLAVE_TALLY"];
     if (file !== undefined) writeFileSync(file, JSON.stringify(tally));
   }
+}
+
+/**
+ * Vitest holds that to be an error, the only one of such a file.
+ * @param {import("vitest/node").TestModule} module
+ */
+function isEmpty(module) {
+  return module.children.size === 0 && errorsOf(module).every((message) => message.startsWith("No test suite found"));
 }
 
 /** @param {{ errors(): readonly { message: string }[] }} part */

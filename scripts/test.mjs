@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { install, run } from "./bootstrap.mjs";
 import { ensureServers } from "./servers/install.mjs";
-import { missingFrom } from "./servers/locate.mjs";
+import { missingFrom, wantedServers } from "./servers/locate.mjs";
 
 /** @typedef {import("./tally-reporter.mjs").Tally} Tally */
 
@@ -23,10 +23,26 @@ async function test() {
   const code = await run("vitest", ["run", ...reporters, ...process.argv.slice(2)], { env: { CONCLAVE_TALLY: file } });
   const counted = read(file);
   if (counted === undefined) console.log("The test run broke off before it ended.");
-  const result = counted ?? { complete: false, passed: 0, failed: 0, skipped: 0, errors: [], places: {}, servers: [] };
-  if (code !== 0 && result.failed + result.errors.length === 0) result.errors.push("the test run");
+  const result = counted ?? nothing();
+  // A file is empty for want of a server, and told as such; where none is wanting, it is so by mistake.
+  if (!lacksServers(result)) result.errors.push(...result.empty.map((file) => `${file} has no tests`));
+  if (code !== 0 && result.failed + result.errors.length + result.empty.length === 0)
+    result.errors.push("the test run");
   rmSync(folder, { recursive: true, force: true });
   return result;
+}
+
+/**
+ * What is known of a run that broke off.
+ * @returns {Tally}
+ */
+function nothing() {
+  return { complete: false, passed: 0, failed: 0, skipped: 0, errors: [], empty: [], places: {}, servers: [] };
+}
+
+/** @param {Tally} tally */
+function lacksServers({ servers }) {
+  return missingFrom(servers).length > 0 || wantedServers.some(({ variable }) => process.env[variable]);
 }
 
 /**
@@ -42,6 +58,7 @@ function report(tally, failed) {
   const missing = missingFrom(tally.servers);
   if (missing.length > 0 && tally.complete) {
     console.log(`\nNot tested, since it was not there: ${missing.map(({ name }) => name).join(", ")}.`);
+    if (tally.empty.length > 0) console.log(`  Nothing ran in ${tally.empty.join(", ")}.`);
     for (const problem of problems) console.log(`  ${problem}`);
     for (const byHand of new Set(missing.map(({ byHand }) => byHand))) console.log(`  To add it, ${byHand}`);
     if (process.env["CI"]) {

@@ -76,16 +76,15 @@ export function etcdBinaries(): readonly (EtcdServer & { binary: string; etcdctl
 /** One Redis: "redis 7.0.15", at a URL. */
 export function redisServers(): readonly Place<{ readonly url: string }>[] {
   const { redis, givenRedis: given } = inject("inventory");
-  if (given) return given.isCluster ? [] : [givenPlace(`redis ${given.version}`, given)];
+  if (given && !given.isCluster) return [givenPlace(`redis ${given.version}`, given)];
   return redis ? [{ name: `redis ${redis.version}`, version: redis.version, open: () => startRedis(redis) }] : [];
 }
 
 /** A cluster of two primaries: "redis cluster 7.0.15", with nodes as "host:port". */
 export function redisClusters(): readonly Place<{ readonly nodes: readonly string[] }>[] {
   const { redis, givenRedis: given } = inject("inventory");
-  if (given) {
-    const nodes = [new URL(given.url).host];
-    return given.isCluster ? [givenPlace(`redis cluster ${given.version}`, { ...given, nodes })] : [];
+  if (given?.isCluster) {
+    return [givenPlace(`redis cluster ${given.version}`, { ...given, nodes: [new URL(given.url).host] })];
   }
   if (!redis) return [];
   return [{ name: `redis cluster ${redis.version}`, version: redis.version, open: () => startRedisCluster(redis) }];
@@ -100,7 +99,7 @@ export function redisBinaries(): readonly RedisProgram[] {
 /** One ZooKeeper: "zookeeper 3.8.0". Sessions are short here: it grants half a second and more. */
 export function zookeeperServers(): readonly Place<{ readonly servers: readonly string[] }>[] {
   const { zookeeper, givenZooKeeper: given } = inject("inventory");
-  if (given) return given.servers.length > 1 ? [] : [givenPlace(`zookeeper ${given.version}`, given)];
+  if (given?.servers.length === 1) return [givenPlace(`zookeeper ${given.version}`, given)];
   if (!zookeeper) return [];
   const { version } = zookeeper;
   return [{ name: `zookeeper ${version}`, version, open: () => startZooKeeper(zookeeper) }];
@@ -109,7 +108,7 @@ export function zookeeperServers(): readonly Place<{ readonly servers: readonly 
 /** Three ZooKeepers that replicate: "zookeeper ensemble 3.8.0". */
 export function zookeeperEnsembles(): readonly Place<{ readonly servers: readonly string[] }>[] {
   const { zookeeper, givenZooKeeper: given } = inject("inventory");
-  if (given) return given.servers.length > 1 ? [givenPlace(`zookeeper ensemble ${given.version}`, given)] : [];
+  if (given && given.servers.length > 1) return [givenPlace(`zookeeper ensemble ${given.version}`, given)];
   if (!zookeeper) return [];
   const { version } = zookeeper;
   return [{ name: `zookeeper ensemble ${version}`, version, open: () => startEnsemble(zookeeper) }];
