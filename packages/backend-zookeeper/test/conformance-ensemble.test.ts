@@ -1,7 +1,7 @@
 import { describeBackend } from "@conclave/conformance";
 import { zookeeperEnsembles } from "../../../test/harness/servers.ts";
-import { makeSubject } from "./conformance-subject.ts";
+import { costs, makeSubject } from "./conformance-subject.ts";
 
 for (const ensemble of zookeeperEnsembles()) {
-  describeBackend(ensemble.name, async () => makeSubject(await ensemble.open()));
+  describeBackend(ensemble.name, async () => makeSubject(await ensemble.open()), { costs });
 }

@@ -1,7 +1,23 @@
-import type { Subject } from "@conclave/conformance";
+import { type Costs, oneRoundTripEach, type Subject } from "@conclave/conformance";
 import type { Backend } from "@conclave/core/backend";
 import { startProxy, type TcpProxy } from "../../../test/harness/tcp-proxy.ts";
 import { zookeeper } from "../src/index.ts";
+
+/**
+ * ZooKeeper has no conditions on what is not written, so a commit looks first, and its multi checks that what it saw still
+ * stands. What only creates need not look; when it is refused, it was sent in vain. A list asks for names and then for
+ * what they hold, and a renewal is a new connection of the session and then a question to the leader.
+ */
+export const costs: Costs = {
+  ...oneRoundTripEach,
+  list: 2,
+  put: 2,
+  compareAndSet: 2,
+  refusal: 3,
+  snapshot: 2,
+  leasedPut: 2,
+  keepAlive: 2,
+};
 
 /** Servers on which each client has proxies of its own, one for each server, so that it alone can be cut off. */
 export async function makeSubject(opened: { readonly servers: readonly string[] } & AsyncDisposable): Promise<Subject> {
@@ -26,6 +42,7 @@ export async function makeSubject(opened: { readonly servers: readonly string[] 
     kill: async (backend) => {
       for (const proxy of proxies.get(backend) ?? []) proxy.refuse();
     },
+    roundTrips: (backend) => (proxies.get(backend) ?? []).reduce((turns, proxy) => turns + proxy.turns, 0),
     timing: { ttlMs: 1_000, expiryLagMs: 750, watchDelayMs: 150 },
     async [Symbol.asyncDispose]() {
       for (const own of proxies.values()) await stop(own);

@@ -1,5 +1,6 @@
 import { describeBackend } from "@conclave/conformance";
 import { zookeeperServers } from "../../../test/harness/servers.ts";
-import { makeSubject } from "./conformance-subject.ts";
+import { costs, makeSubject } from "./conformance-subject.ts";
 
-for (const server of zookeeperServers()) describeBackend(server.name, async () => makeSubject(await server.open()));
+for (const server of zookeeperServers())
+  describeBackend(server.name, async () => makeSubject(await server.open()), { costs });
