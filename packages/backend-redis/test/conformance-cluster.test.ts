@@ -1,17 +1,16 @@
-import { describeBackend } from "@conclave/conformance";
+import { describeBackend, oneRoundTripEach, type Subject } from "@conclave/conformance";
 import type { Backend } from "@conclave/core/backend";
-import { startRedisCluster } from "../../../test/harness/redis-process.ts";
-import { redisBinaries } from "../../../test/harness/servers.ts";
+import { redisClusters } from "../../../test/harness/servers.ts";
 import { redis } from "../src/index.ts";
-import { type ClusterDoors, openDoors } from "./cluster-doors.ts";
+import { type Doors, openDoors } from "./doors.ts";
 
-for (const { clusterName, binary } of redisBinaries()) {
-  describeBackend(clusterName, async () => {
-    const cluster = await startRedisCluster({ binary });
-    const ways = new Map<Backend, ClusterDoors>();
+for (const place of redisClusters()) {
+  const makeSubject = async (): Promise<Subject> => {
+    const cluster = await place.open();
+    const ways = new Map<Backend, Doors>();
     return {
       async connect() {
-        const doors = await openDoors(cluster.members);
+        const doors = await openDoors(cluster.nodes);
         const backend = await redis({ nodes: doors.nodes }).connect();
         const process: Backend = {
           ...backend,
@@ -26,11 +25,13 @@ for (const { clusterName, binary } of redisBinaries()) {
         return process;
       },
       kill: async (backend) => ways.get(backend)?.close(),
-      timing: { ttlMs: 1_000, expiryLagMs: 500, watchDelayMs: 150 },
+      roundTrips: (backend) => ways.get(backend)?.turns ?? 0,
+      timing: { ttlMs: 2_000, expiryLagMs: 500, watchDelayMs: 150 },
       async [Symbol.asyncDispose]() {
         for (const doors of ways.values()) await doors.close();
-        await cluster.stop();
+        await cluster[Symbol.asyncDispose]();
       },
     };
-  });
+  };
+  describeBackend(place.name, makeSubject, { costs: oneRoundTripEach });
 }

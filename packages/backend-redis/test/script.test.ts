@@ -8,7 +8,7 @@ import type { Connection } from "../src/connection.ts";
 import { RedisKv } from "../src/kv.ts";
 import { RedisLeases } from "../src/leases.ts";
 import type { Reply } from "../src/link.ts";
-import { changesKey } from "../src/script.ts";
+import { changesKey, store } from "../src/script.ts";
 import { Horizon, Space } from "../src/store.ts";
 
 /** A client as plain as can be: the script, and what it is told and answers, without the ways to a server that fails. */
@@ -21,7 +21,7 @@ class Bare {
   constructor(port: number, name: string) {
     this.client = new Client({ port, maxRetriesPerRequest: 0 });
     const run: Connection["run"] = ({ script, keys, args }) =>
-      this.client.callBuffer("EVAL", [script.source, keys.length, ...keys, ...(args as string[])]) as Promise<Reply>;
+      this.client.callBuffer("EVALSHA", [script.sha1, keys.length, ...keys, ...(args as string[])]) as Promise<Reply>;
     this.space = new Space(name, { run } as Connection, new Horizon());
     this.kv = new RedisKv(this.space);
     this.leases = new RedisLeases(this.space, systemClock);
@@ -63,6 +63,7 @@ describe("the script", () => {
 
   beforeAll(async () => {
     redis = await startRedis({ binary: server?.binary as string });
+    await redis.call("SCRIPT", "LOAD", store.source);
   });
 
   afterAll(async () => {
@@ -150,7 +151,8 @@ describe("the script", () => {
   it("finds the newest of 10,000 without reading them all", async () => {
     const bare = open();
     await bare.fill(numbered(10_000, "line/"));
-    const costUs = async () => Number(/usec=(\d+)/.exec((await redis.info("commandstats"))["cmdstat_eval"] ?? "")?.[1]);
+    const costUs = async () =>
+      Number(/usec=(\d+)/.exec((await redis.info("commandstats"))["cmdstat_evalsha"] ?? "")?.[1]);
     const before = await costUs();
     for (let round = 0; round < 20; round++) await bare.kv.list("line/", { order: "newest", limit: 1 });
     expect((await costUs()) - before).toBeLessThan(20 * 2_000);
@@ -279,6 +281,7 @@ describe("the script", () => {
     const bare = open();
     await bare.put("key");
     const replica = await startRedis({ binary: server?.binary as string, replicaOf: redis });
+    await replica.call("SCRIPT", "LOAD", store.source);
     const reader = new Bare(replica.port, "s0");
     try {
       await expect(reader.kv.get("all")).rejects.toThrow(/READONLY/);
