@@ -340,7 +340,11 @@ export class Connection {
 
   /** The client has failed what was under way before it says that it is disconnected. */
   #gone(): void {
-    this.#failure ??= new ConnectionFailure("lost", "the server closed the connection");
+    const whenOpened = "; so it does when it has too many from one address, or is behind what was seen elsewhere";
+    this.#failure ??= new ConnectionFailure(
+      "lost",
+      `the server closed the connection${this.#isOpen ? "" : whenOpened}`,
+    );
     this.#rest();
     this.#settle.reject(this.#failure);
     this.#oneShots.fireAll();

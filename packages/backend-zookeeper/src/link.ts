@@ -201,27 +201,30 @@ export class Link {
     { signal, timeoutMs = this.#options.callTimeoutMs }: CallOptions = {},
     send: (to: Connection) => Promise<Reply<T>>,
   ): Promise<Reply<T>> {
+    const { clock, horizon } = this.#options;
     const time = new AbortController();
-    using _timer = this.#options.clock.after(timeoutMs, () => time.abort(new Error(`${timeoutMs} ms are over`)));
+    using _timer = clock.after(timeoutMs, () => time.abort(new Error(`${timeoutMs} ms are over`)));
     using whileUnsent = linkSignals(this.#ended.signal, signal, time.signal);
     let maybeApplied = false;
-    for (;;) {
+    for (let losses = 0; ; ) {
       let to: Connection | undefined;
       try {
         whileUnsent.signal.throwIfAborted();
+        if (losses > 1) await sleep(clock, backoffMs(clock, losses, longestRestMs), whileUnsent.signal);
         to = await this.#connected(whileUnsent.signal);
         if (to !== this.#connection) continue;
         const reply = await abortable(send(to), effect === "read" ? whileUnsent.signal : time.signal);
-        if (reply.zxid > this.#options.horizon.zxid) this.#options.horizon.zxid = reply.zxid;
+        if (reply.zxid > horizon.zxid) horizon.zxid = reply.zxid;
         return reply;
       } catch (error) {
         if (to && !isUnsent(error) && effect !== "read") maybeApplied = true;
         if (error === time.signal.reason) throw noAnswer(name, maybeApplied, this.#lastFailure ?? error);
         if (error === whileUnsent.signal.reason) throw error;
-        if (isExpired(error)) this.#expired();
+        if (isExpired(error)) this.#expired(to);
         else if (hasMoved(error)) to?.destroy("the session has moved to another connection");
         else if (isUnsent(error)) continue;
         else if (effect === "write" || !isUnanswered(error)) throw failureOf(error, name, maybeApplied);
+        losses += 1;
       }
     }
   }
@@ -259,7 +262,7 @@ export class Link {
         return connection;
       } catch (error) {
         if (isExpired(error)) {
-          this.#expired();
+          this.#expired(this.#connection);
           continue;
         }
         this.#lastFailure = error;
@@ -294,6 +297,8 @@ export class Link {
   }
 
   #adopt(connection: Connection): void {
+    if (this.#ended.signal.aborted) connection.destroy("the link has ended");
+    this.#ended.signal.throwIfAborted();
     this.#session = connection.session;
     this.#timeoutMs = connection.timeoutMs;
     this.#connection = connection;
@@ -319,12 +324,14 @@ export class Link {
     this.#retired = connection;
   }
 
-  #expired(): void {
-    for (const connection of [this.#connection, this.#retired]) connection?.destroy("its session has expired");
+  /** What a connection says that is not in use any more is left to the one that is to say. */
+  #expired(connection: Connection | undefined): void {
+    if (connection !== this.#connection) return;
+    for (const one of [connection, this.#retired]) one?.destroy("its session has expired");
     this.#connection = undefined;
     this.#session = undefined;
-    if (!this.#options.lasting)
-      this.#end(new CoordinationError("LEASE_LOST", "ZooKeeper says that the session has expired"));
+    if (this.#options.lasting) return;
+    this.#end(new CoordinationError("LEASE_LOST", "ZooKeeper says that the session has expired"));
   }
 
   #end(reason: Error): void {

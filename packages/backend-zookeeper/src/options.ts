@@ -8,7 +8,7 @@ import {
   wrongType,
 } from "@conclave/core/backend";
 
-/** How to reach a ZooKeeper ensemble. */
+/** How to reach a ZooKeeper ensemble. Nothing is encrypted on the way: the client underneath knows no TLS. */
 export interface ZooKeeperOptions {
   /** `host:port` of each server, `[host]:port` for an IPv6 address. */
   readonly servers: readonly string[];

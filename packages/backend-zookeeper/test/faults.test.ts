@@ -1,6 +1,14 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { connect } from "@conclave/core";
-import { type Backend, decode, encode, type Lease, type Put, systemClock } from "@conclave/core/backend";
+import {
+  type Backend,
+  decode,
+  encode,
+  type Lease,
+  type Put,
+  systemClock,
+  type WatchBatch,
+} from "@conclave/core/backend";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { eventually } from "../../../test/harness/eventually.ts";
 import { zookeeperBinaries } from "../../../test/harness/servers.ts";
@@ -248,10 +256,9 @@ describe.each(zookeeperBinaries())("a client of $name", (program) => {
         expect(await witness.kv.get("leased")).toBeUndefined();
         await proxy.heal();
         for (let seen = ""; seen !== cut; ) {
-          const { value: batch } = await batches.next();
-          const changed = batch && "changes" in batch && batch.changes.find(({ key }) => key === "kept");
-          if (batch && "gap" in batch) seen = (await textOf(backend, "kept")) ?? "";
-          else if (changed) seen = decode(changed.entry?.value ?? new Uint8Array());
+          const batch = (await batches.next()).value as WatchBatch;
+          if ("gap" in batch) seen = (await textOf(backend, "kept")) ?? "";
+          else for (const { key, entry } of batch.changes) if (key === "kept" && entry) seen = decode(entry.value);
         }
         expect(await outcomeOf(lease.keepAlive())).toBe("LEASE_LOST");
         expect(await outcomeOf(backend.kv.commit({ then: [put("zombie", "", lease)] }))).toBe("LEASE_LOST");

@@ -215,6 +215,40 @@ describe("a connection to ZooKeeper", () => {
     expect(await written).toBe("done");
   });
 
+  test("that the server drops at every request is not made over and over without a rest", async () => {
+    await using server = await startFakeZooKeeper({ asked: (_, connection) => connection.drop() });
+    await using links = new Links();
+    const link = await links.open([server]);
+    expect(await outcomeOf(link.exists("/node", undefined, { timeoutMs: 1_500 }))).toBe("UNAVAILABLE");
+    expect(server.handshakes.length).toBeGreaterThan(3);
+    expect(server.handshakes.length).toBeLessThan(40);
+  });
+
+  test("leaves no timer and no socket behind, however it ends", async () => {
+    const timers = () =>
+      process.getActiveResourcesInfo().filter((kind) => kind === "Timeout" || kind === "TCPSocketWrap");
+    await using silent = await startFakeZooKeeper({ connected: () => {} });
+    await using server = await startFakeZooKeeper({ asked: serve });
+    await using refusing = await startFakeZooKeeper({ connected: (_, connection) => connection.drop() });
+    const before = timers().length;
+    for (const where of [silent, refusing, { port: 1 }]) {
+      await using links = new Links();
+      expect(await outcomeOf(links.open([where], { callTimeoutMs: 200 }))).toBe("UNAVAILABLE");
+      const link = links.idle([where]);
+      const waiting = outcomeOf(link.exists("/node"));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      link.abandon();
+      expect(await waiting).toBe("CLOSED");
+    }
+    for (const lasting of [true, false]) {
+      const link = await new Links().open([server], { lasting });
+      await link.exists("/node", () => {});
+      link.abandon();
+    }
+    await eventually(() => silent.connections + server.connections + refusing.connections === 0);
+    await eventually(() => timers().length <= before);
+  });
+
   test("shows credentials before anything else, each time, and waits until they are taken", async () => {
     const order: (readonly [connection: number, type: number])[] = [];
     let pending: (() => void) | undefined;
