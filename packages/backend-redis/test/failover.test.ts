@@ -1,12 +1,14 @@
 import { createConnection, createServer, type Socket } from "node:net";
 import { connect } from "@conclave/core";
+import type { Backend } from "@conclave/core/backend";
 import { describe, expect, it } from "vitest";
 import { eventually } from "../../../test/harness/eventually.ts";
 import { listenAnywhere } from "../../../test/harness/ports.ts";
 import { type Redis, startRedis } from "../../../test/harness/redis-process.ts";
+import { redisBinaries } from "../../../test/harness/servers.ts";
 import { startProxy } from "../../../test/harness/tcp-proxy.ts";
 import { Ledger } from "./ledger.ts";
-import { binary, connectTo, Follower, timed } from "./rig.ts";
+import { binary, codeOf, connectTo, Follower, put, timed } from "./rig.ts";
 
 /** An address that leads to whoever is primary: what a load balancer or a DNS name is to a replicated Redis. */
 class FloatingAddress implements AsyncDisposable {
@@ -132,6 +134,48 @@ describe("a failover to a replica that lags", () => {
       await replica.stop();
     }
   });
+
+  const faketime = redisBinaries()[0]?.faketime;
+
+  it.runIf(faketime !== undefined)(
+    "and whose clock is behind goes on above all that its clients have seen, as soon as one of them calls",
+    { timeout: 60_000 },
+    async () => {
+      const primary = await startRedis({ binary: binary() });
+      const replica = await startRedis({ binary: binary(), faketime: faketime as string });
+      replica.stepClock(-600_000);
+      await using address = await FloatingAddress.leadingTo(primary);
+      await using client = await connectTo(address);
+      try {
+        const proxy = await startProxy(primary.url);
+        await replica.follow({ port: proxy.port } as Redis);
+        const revisions: bigint[] = [];
+        const write = async (backend: Backend, key: string) => {
+          revisions.push((await backend.kv.commit({ then: [put(key)] })).revision);
+        };
+        for (let index = 0; index < 20; index++) await write(client, `kept/${index}`);
+        proxy.stall();
+        for (let index = 0; index < 20; index++) await write(client, `lost/${index}`);
+        const lease = await client.leases.grant({ ttlMs: 60_000 });
+        await primary.kill();
+        await proxy.stop();
+        await replica.promote();
+        address.leadTo(replica);
+        await eventually(async () => expect(await codeOf(client.kv.get("any"))).toHaveProperty("resolved"));
+        expect(await codeOf(lease.keepAlive())).toBe("LEASE_LOST");
+        await using stranger = await connectTo(address);
+        for (let index = 0; index < 20; index++) await write(index % 2 === 0 ? stranger : client, `new/${index}`);
+        expect((await client.kv.list("lost/")).entries).toEqual([]);
+        expect(revisions).toHaveLength(60);
+        expect(revisions.every((revision, index) => index === 0 || revision > (revisions[index - 1] as bigint))).toBe(
+          true,
+        );
+      } finally {
+        await primary.stop();
+        await replica.stop();
+      }
+    },
+  );
 
   it("loses nothing acknowledged where every write waits for the replica", { timeout: 120_000 }, async () => {
     let { primary, replica } = await startPair();

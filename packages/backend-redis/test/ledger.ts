@@ -26,11 +26,11 @@ export class Ledger {
     return this.done.size + this.undone.size + this.unknown.size;
   }
 
-  /** Writes one after the other, until `stop`. */
+  /** Writes one after the other, until `stop`, or until something happens that may not. */
   startWriters(backend: Backend, count: number): void {
     const writers = Array.from({ length: count }, async () => {
       let last = 0n;
-      while (!this.#stopping) {
+      while (!this.#stopping && this.failures.length === 0) {
         const revision = await this.write(backend);
         if (revision === undefined) continue;
         if (revision <= last) this.backwards.push(`${revision} after ${last}`);
