@@ -186,8 +186,9 @@ export class ZooKeeperKv implements KV {
     deadline: Deadline,
   ): Promise<Reading<Answers> | undefined> {
     const pass = new Pass(link, this.#layout, deadline, { guarded: false });
-    const [value, { zxid: revision }] = await Promise.all([answers(txn.then, pass), sending]);
-    return (await pass.isExactAt(revision)) && pass.newest <= revision ? { value, revision } : undefined;
+    const [value, { zxid }] = await Promise.all([answers(txn.then, pass), sending]);
+    const revision = await pass.revision(zxid);
+    return revision === undefined ? undefined : { value, revision };
   }
 
   /** What was read behind the writes, if that is one cut; otherwise what is read now. */

@@ -27,6 +27,8 @@ export class Pass implements View {
   readonly #guards: Promise<unknown>[] = [];
   /** Nodes that nothing in this pass said would be there. */
   readonly #absent = new Set<string>();
+  /** The revision that the server had got to at its first reply. */
+  #first: bigint | undefined;
   /** The newest revision of anything it found. */
   #newest = 0n;
   #isTorn = false;
@@ -37,10 +39,6 @@ export class Pass implements View {
     this.#layout = layout;
     this.#deadline = deadline;
     this.#isGuarded = guarded;
-  }
-
-  get newest(): bigint {
-    return this.#newest;
   }
 
   /** The entry of a key; undefined when there is none. */
@@ -61,27 +59,30 @@ export class Pass implements View {
     const { order = "key", limit, createdBefore, startAfter, keysOnly = false } = selection;
     const stretch = this.#layout.stretch(prefix);
     if (order === "key" && createdBefore === undefined && limit !== undefined) {
-      return select(await this.#first(stretch, limit + 1, startAfter, keysOnly), { limit });
+      return select(await this.#some(stretch, limit + 1, startAfter, keysOnly), { limit });
     }
     return select(await this.#all(stretch, keysOnly), selection);
   }
 
   /**
-   * Whether everything that was found was there together at a revision, of which or later all replies are known to be:
-   * what was found is no newer, so it was there then already; and since no directory has changed since, nothing is
-   * missing. Where a node was not there, it is the directory above it that tells.
+   * The revision at which everything that was found was there together; undefined when there is none. It is that of the
+   * first reply, if all that was found later is no newer: then it was there by then. A directory lists what was there when
+   * it was read, so what is created behind it does no harm. Where a node was not there, the directory above tells since
+   * when. It is at least `floor`, which all replies are known to be of or later.
    */
-  async isExactAt(revision: bigint): Promise<boolean> {
-    if (this.#stats.size + this.#entries.size + this.#directories.size === 1) return true;
+  async revision(floor: bigint): Promise<bigint | undefined> {
+    // What is not there comes without one.
+    const first = this.#first ?? floor;
+    if (this.#stats.size + this.#entries.size + this.#directories.size === 1) return first;
     for (const path of this.#absent) await this.#lookAbove(path);
-    return !this.#isTorn && this.#newest <= revision;
+    return this.#isTorn || this.#newest > first || first < floor ? undefined : first;
   }
 
   async #lookAbove(path: string): Promise<void> {
     for (let above = parentOf(path); above !== ""; above = parentOf(above)) {
       const answer = await this.#link.exists(above, undefined, this.#deadline.call);
       if (answer.stat === undefined) continue;
-      this.#note(answer.stat.pzxid);
+      this.#newest = larger(this.#newest, answer.stat.pzxid);
       return;
     }
   }
@@ -95,7 +96,7 @@ export class Pass implements View {
   }
 
   /** So many entries in the order of their keys, reading no more nodes than that takes. */
-  async #first(
+  async #some(
     stretch: Stretch,
     count: number,
     startAfter: string | undefined,
@@ -111,7 +112,7 @@ export class Pass implements View {
       const run = queue.splice(0, end < 0 ? queue.length : end);
       const parts = run.map((child) =>
         isDirectory
-          ? this.#first(below(child), count - found.length, startAfter, keysOnly)
+          ? this.#some(below(child), count - found.length, startAfter, keysOnly)
           : this.#listed(child, keysOnly),
       );
       found.push(...(await Promise.all(parts)).flat());
@@ -132,8 +133,9 @@ export class Pass implements View {
     const names = await this.#once(this.#directories, directory, async () => {
       this.#guard(directory);
       const answer = await this.#window.run(() => this.#link.children(directory, undefined, this.#deadline.call));
+      this.#replied(answer);
       this.versions.set(directory, answer?.stat.version);
-      if (answer) this.#note(answer.stat.pzxid);
+      if (answer) this.#newest = larger(this.#newest, answer.stat.pzxid);
       return answer?.names;
     });
     if (names) return [...childrenOf(stretch, names)];
@@ -151,6 +153,7 @@ export class Pass implements View {
     return this.#once(this.#entries, path, async () => {
       this.#guard(path);
       const answer = await this.#window.run(() => this.#link.data(path, undefined, this.#deadline.call));
+      this.#replied(answer);
       this.#see(path, answer?.stat);
       return answer && entryOf(key, answer.data, answer.stat);
     });
@@ -158,9 +161,10 @@ export class Pass implements View {
 
   #stat(path: string): Promise<Stat | undefined> {
     return this.#once(this.#stats, path, async () => {
-      const { stat } = await this.#window.run(() => this.#link.exists(path, undefined, this.#deadline.call));
-      this.#see(path, stat);
-      return stat;
+      const answer = await this.#window.run(() => this.#link.exists(path, undefined, this.#deadline.call));
+      this.#replied(answer);
+      this.#see(path, answer.stat);
+      return answer.stat;
     });
   }
 
@@ -187,11 +191,11 @@ export class Pass implements View {
 
   #see(path: string, stat: Stat | undefined): void {
     this.versions.set(path, stat?.version);
-    if (stat) this.#note(stat.mzxid);
+    if (stat) this.#newest = larger(this.#newest, stat.mzxid);
   }
 
-  #note(revision: bigint): void {
-    if (revision > this.#newest) this.#newest = revision;
+  #replied(answer: { readonly zxid: bigint } | undefined): void {
+    if (answer && (this.#first === undefined || answer.zxid < this.#first)) this.#first = answer.zxid;
   }
 }
 
@@ -199,6 +203,10 @@ export class Pass implements View {
 export function entryOf(key: string, value: Uint8Array, { czxid, mzxid, ephemeralOwner }: Stat): Entry {
   const lease = ephemeralOwner === 0n ? undefined : ephemeralOwner.toString(16);
   return { key, value: plain(value), created: czxid, modified: mzxid, lease };
+}
+
+export function larger(a: bigint, b: bigint): bigint {
+  return a > b ? a : b;
 }
 
 /** Not a `Buffer`, whose methods differ from those of other byte arrays. */

@@ -4,7 +4,7 @@ import { Grounds } from "./grounds.ts";
 import type { Layout } from "./layout.ts";
 import type { Link } from "./link.ts";
 import { Mirror } from "./mirror.ts";
-import { Pass } from "./pass.ts";
+import { larger, Pass } from "./pass.ts";
 import { type View, viewOf } from "./view.ts";
 
 /** What was read, all of it as it was at one revision. */
@@ -41,8 +41,9 @@ export class Reader {
         const ground = await this.#grounds.take(deadline);
         if (attempt > plainPasses) return await this.#mirrored(ranges, ground.revision, deadline, ask);
         const pass = new Pass(this.#link, this.#layout, deadline, { guarded: false });
-        const [value, revision] = await Promise.all([ask(pass), deadline.within(ground.revision)]);
-        if (await pass.isExactAt(revision)) return { value, revision: larger(revision, pass.newest) };
+        const [value, floor] = await Promise.all([ask(pass), deadline.within(ground.revision)]);
+        const revision = await pass.revision(floor);
+        if (revision !== undefined) return { value, revision };
       } catch (error) {
         if (!isCoordinationError(error, "UNAVAILABLE", "OUTCOME_UNKNOWN")) throw error;
         await backoff(this.#clock, deadline, attempt, error);
@@ -69,8 +70,4 @@ export class Reader {
       mirror.close();
     }
   }
-}
-
-function larger(a: Revision, b: Revision): Revision {
-  return a > b ? a : b;
 }
