@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { startPostgres } from "./postgres-process.ts";
 import { postgresBinaries } from "./servers.ts";
 
-describe.each(postgresBinaries())("a $name of our own", ({ bin }) => {
+describe.each(postgresBinaries())("a $name of our own", { timeout: 60_000 }, ({ bin }) => {
   test("keeps its data and port over a kill and a restart", async () => {
     await using postgres = await startPostgres({ bin });
     const { url, pid } = postgres;
@@ -28,7 +28,7 @@ test("says why a postgresql would not start", async () => {
   const bin = postgresBinaries()[0]?.bin ?? "/no/such/folder";
   const starting = startPostgres({ bin, settings: { no_such_setting: "1" } });
   await expect(starting).rejects.toThrow("postgresql ended while it started");
-});
+}, 60_000);
 
 async function ask(connectionString: string, sql: string): Promise<unknown[]> {
   const client = new Client({ connectionString });

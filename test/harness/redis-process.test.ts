@@ -5,7 +5,7 @@ import { eventually } from "./eventually.ts";
 import { startRedis, startRedisCluster, startSentinel } from "./redis-process.ts";
 import { redisBinaries } from "./servers.ts";
 
-describe.each(redisBinaries())("a $name of our own", ({ binary, faketime }) => {
+describe.each(redisBinaries())("a $name of our own", { timeout: 60_000 }, ({ binary, faketime }) => {
   test("forgets what it had over a kill, unless told to append", async () => {
     await using forgetful = await startRedis({ binary });
     await using diligent = await startRedis({ binary, appendOnly: "always" });
@@ -90,7 +90,7 @@ describe.each(redisBinaries())("a $name of our own", ({ binary, faketime }) => {
     const named = async () => await sentinel.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main");
     await eventually(async () => String(await named()) === `127.0.0.1,${replica.port}`, { timeoutMs: 12_000 });
     expect(await replica.call("SET", "key", "value")).toBe("OK");
-  }, 30_000);
+  });
 });
 
 test("says why a redis would not start", async () => {

@@ -232,10 +232,11 @@ class Cluster implements RedisCluster {
     for (const server of this.#servers.slice(1)) {
       await this.#servers[0]?.call("CLUSTER", "MEET", "127.0.0.1", `${server.port}`, await busPort(server));
     }
-    await eventually(async () => {
+    const whole = async () => {
       const states = await Promise.all(this.#servers.map((server) => clusterInfo(server)));
       return states.every((info) => info["cluster_state"] === "ok" && info["cluster_known_nodes"] === `${count}`);
-    });
+    };
+    await eventually(whole, { timeoutMs: 30_000 });
   }
 
   async moveSlot(slot: number, to: Redis): Promise<void> {

@@ -93,7 +93,7 @@ export abstract class ServerProcess implements OwnServer {
   /** Resolves once it serves clients; rejects with the end of its log if it died instead. */
   async ready(): Promise<void> {
     const look = async () => !this.isRunning || (await this.answers());
-    const wait = eventually(look, { timeoutMs: 30_000, everyMs: 30 });
+    const wait = eventually(look, { timeoutMs: 60_000, everyMs: 30 });
     await wait.catch((cause) => {
       throw new Error(`${this.#name} did not get ready (${cause.message}): ${this.log.slice(-2_000)}`, { cause });
     });

@@ -69,7 +69,7 @@ export async function startEnsemble(
     const modes = await Promise.all(members.map((member) => member.mode().catch(() => undefined)));
     return members.filter((_, index) => modes[index] === mode);
   };
-  const wait = { timeoutMs: 15_000, everyMs: 50 };
+  const wait = { timeoutMs: 30_000, everyMs: 50 };
   const leader = () => eventually(async () => (await look("leader"))[0] ?? false, wait);
   const stop = () => stopTogether(members);
   return {
