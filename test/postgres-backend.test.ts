@@ -33,7 +33,7 @@ for (const place of postgresServers()) {
       },
       kill: async (backend) => proxies.get(backend)?.refuse(),
       roundTrips: (backend) => proxies.get(backend)?.turns ?? 0,
-      timing: { ttlMs: 2_000, expiryLagMs: 500, watchDelayMs: 150 },
+      timing: { ttlMs: 2_000, expiryLagMs: 500, watchDelayMs: 400 },
       async [Symbol.asyncDispose]() {
         for (const proxy of proxies.values()) await proxy.stop();
         await server[Symbol.asyncDispose]();
@@ -57,13 +57,18 @@ const outcomeOf = (call: Promise<unknown>): Promise<unknown> =>
     (error: unknown) => (isCoordinationError(error) ? error.code : error),
   );
 
-/** Has the server itself make so many commits, which takes it a moment. */
-async function commitMany(url: string, count: number): Promise<void> {
+/** Speaks to the server past the backend, with its tables in sight. */
+async function direct(url: string): Promise<pg.Client & AsyncDisposable> {
   const client = new pg.Client({ connectionString: url, options: "-c search_path=conclave" });
   await client.connect();
+  return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
+}
+
+/** Has the server itself make so many commits, which takes it a moment. */
+async function commitMany(url: string, count: number): Promise<void> {
+  await using client = await direct(url);
   const txn = JSON.stringify({ then: [{ put: "forgotten/key", value: "" }] });
   await client.query("select transact($1, true) from generate_series(1, $2)", [txn, count]);
-  await client.end();
 }
 
 describe.each(postgresBinaries())("the example on $name, when things break", ({ bin }) => {
@@ -126,6 +131,63 @@ describe.each(postgresBinaries())("the example on $name, when things break", ({ 
     expect([await reading, ...(await Promise.all(late))]).toEqual(["CLOSED", "CLOSED", expect.any(String)]);
     await proxy.heal();
     await eventually(() => proxy.connections === 0);
+  });
+
+  test("lets no commit wait for its turn for long after its caller gave up, nor others wait for it", async () => {
+    await using backend = await postgres({ url: server.url, callTimeoutMs: 1_500 }).connect();
+    await using holder = await direct(server.url);
+    await holder.query("begin");
+    await holder.query("select turn()");
+    const waiting = "select from pg_stat_activity where wait_event = 'advisory'";
+    const commits = Array.from({ length: 5 }, (_, index) =>
+      backend.kv.commit(put(`late/${index}`), { timeoutMs: 300 }),
+    );
+    expect(new Set(await Promise.all(commits.map(outcomeOf)))).toEqual(new Set(["OUTCOME_UNKNOWN"]));
+    expect((await holder.query(waiting)).rowCount, "they wait, each on a connection").toBe(5);
+    expect(await backend.kv.get("late/0", { timeoutMs: 700 }), "on a connection of its own").toBeUndefined();
+    await eventually(async () => (await holder.query(waiting)).rowCount === 0);
+    await holder.query("commit");
+    expect((await backend.kv.list("late/")).entries).toEqual([]);
+  });
+
+  test("ends a lease on time for those who only watch", async () => {
+    await using backend = await postgres({ url: server.url, schema: "quiet" }).connect();
+    await using watch = await backend.watches.watch({ key: "leased" });
+    const lease = await backend.leases.grant({ ttlMs: 1_000 });
+    const granted = performance.now();
+    await backend.kv.commit({ then: [{ put: "leased", value: encode(""), lease }] });
+    for await (const batch of watch) if (!("gap" in batch) && batch.changes[0]?.entry === undefined) break;
+    const lastedMs = performance.now() - granted;
+    expect(lastedMs).toBeGreaterThan(900);
+    expect(lastedMs).toBeLessThan(1_000 + backend.guarantees.expiryLagMs);
+  });
+
+  test("keeps watches apart that are opened while another process writes", { timeout: 60_000 }, async () => {
+    await using backend = await postgres({ url: server.url }).connect();
+    await using writer = await postgres({ url: server.url }).connect();
+    await using first = await backend.watches.watch({ prefix: "apart/" });
+    let written = 0n;
+    let count = 0;
+    let isWriting = true;
+    const writing = (async () => {
+      for (; isWriting; count++) written = (await writer.kv.commit(put(`apart/${count}`))).revision;
+    })();
+    for (let round = 0; round < 100; round++) {
+      const before = written;
+      await using watch = await backend.watches.watch({ prefix: "apart/" });
+      for await (const batch of watch) {
+        expect("gap" in batch ? 0n : batch.revision, "nothing that was there before").toBeGreaterThan(before);
+        break;
+      }
+    }
+    isWriting = false;
+    await writing;
+    const shown: string[] = [];
+    for await (const batch of first) {
+      if (!("gap" in batch)) shown.push(...batch.changes.map(({ key }) => key));
+      if (shown.at(-1) === `apart/${count - 1}`) break;
+    }
+    expect(shown).toEqual(Array.from({ length: count }, (_, index) => `apart/${index}`));
   });
 
   test("shows a gap where what was missed is forgotten, and then all that is new", { timeout: 60_000 }, async () => {

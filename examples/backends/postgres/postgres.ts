@@ -47,7 +47,7 @@ async function connect(settings: Settings, options: ConnectorOptions = {}): Prom
   checkOptions("connect", options, ["signal", "timeoutMs", "onWarning"]);
   options.signal?.throwIfAborted();
   const calls = new Calls(settings);
-  // To repeat this is harmless, so it counts as a read.
+  // It is harmless to repeat, and must be where another client was faster, so it counts as a read.
   await calls.ask("read", setUp(settings.schema), [], options).catch((error: unknown) => {
     calls.close();
     throw error;
@@ -62,7 +62,7 @@ async function connect(settings: Settings, options: ConnectorOptions = {}): Prom
     guarantees: {
       consistency: "Linearizable while one primary serves: writes are made one after another, under a lock.",
       expiryLagMs: 500,
-      watchDelayMs: 150,
+      watchDelayMs: 400,
       failover: "Loses what an asynchronous standby did not have yet, and may then give out revisions again.",
       mayForget: true,
       cost: "A commit is one round trip and one flush of the log, made one after another. A lease is a row.",

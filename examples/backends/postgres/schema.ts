@@ -115,11 +115,10 @@ const news = `
   end $$;
 `;
 
-/** Makes a schema with all that is in it, unless it is there: one statement, for any number of clients at once. */
+/** Makes a schema with all that is in it, unless it is there. Of several at once one does, and the others' attempts fail. */
 export const setUp = (schema: string): string => `do $setup$ begin
   if current_setting('server_version_num')::int < 130000 then
     raise feature_not_supported using message = 'PostgreSQL 13 is the oldest that works'; end if;
-  perform pg_advisory_xact_lock(hashtext('${schema}'));
   if to_regclass('${schema}.meta') is not null then return; end if;
   create schema if not exists ${schema}; ${tables} ${reads} ${turn} ${transact} ${news}
 end $setup$`;
