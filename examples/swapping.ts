@@ -20,11 +20,10 @@ async function packNext(conclave: Conclave, era = 0): Promise<bigint> {
 
 const url = process.env["BACKEND"] ?? "memory:"; // or etcd://…, redis://…, zookeeper://…
 await using conclave = await connectUrl(url, { namespace: "example-swapping", onWarning: console.warn });
-await conclave.queue<string>("orders").enqueueAll([{ value: "42" }, { value: "43" }]);
-await packNext(conclave);
-const last = await packNext(conclave);
+await conclave.queue<string>("orders").enqueueAll(["42", "43", "44", "44"].map((value) => ({ value })));
+const tokens = [await packNext(conclave), await packNext(conclave), await packNext(conclave)];
 // #endregion
-assert.equal(orders.get("43"), "parcel 2");
+assert.equal(orders.get("44"), "parcel 3");
 
 // #region asked
 const { name, guarantees, limits } = conclave.backend;
@@ -34,24 +33,24 @@ console.log(`A dead process's locks are free ${guarantees.expiryLagMs} ms after 
 console.log(`That is ${limits.minTtlMs} ms after its last sign of life, or later if you say so by ttlMs.`);
 // #endregion
 
+await conclave.close();
+
 // #region move
-/** Copies what outlives its processes. Nobody may write to either store meanwhile, and no queue may have jobs in it. */
+/** Copies what outlives its processes, once nobody runs on either store. */
 async function move(from: Conclave, to: Conclave): Promise<void> {
-  const { entries } = await from.kv.list("");
-  for (const { key, value, lease } of entries) {
-    if (lease !== undefined) continue; // what a living process holds
-    const { succeeded } = await to.kv.commit({ if: [{ key, exists: false }], then: [{ put: key, value }] });
-    if (!succeeded) throw new Error(`there is a ${key} already: somebody runs on the new store`);
-  }
+  const { entries } = await from.kv.list("", { order: "oldest" }); // which is also the order of queues
+  if (entries.some(({ lease }) => lease !== undefined)) throw new Error("somebody still runs on the old store");
+  if ((await to.kv.list("")).entries.length > 0) throw new Error("the new store has something there already");
+  for (const { key, value } of entries) await to.kv.commit({ then: [{ put: key, value }] });
 }
+
+await using before = await connectUrl(url, { namespace: "example-swapping" });
+await using after = await connectUrl("memory:next", { namespace: "example-swapping" });
+await move(before, after);
 // #endregion
-assert.deepEqual(await conclave.queue("orders").counts(), { waiting: 0, claimed: 0, dead: 0 });
-await using moved = await connectUrl("memory:next", { namespace: "example-swapping" });
-await move(conclave, moved);
 
 // The new store counts its revisions from elsewhere, so that its tokens may be smaller: here they are.
-await moved.queue<string>("orders").enqueue("43");
-const tooOld = await packNext(moved).then(
+const tooOld = await packNext(after).then(
   () => undefined,
   (error: unknown) => error,
 );
@@ -59,10 +58,9 @@ assert.match(String(tooOld), /too old/);
 
 // #region era
 const era = 1; // beside the URL in the deployment's settings, and one more with every move
-const token = await packNext(moved, era); // larger than all of era 0, whatever the stores' revisions
+const token = await packNext(after, era); // larger than all of era 0, whatever the stores' revisions
 // #endregion
-assert.equal(orders.get("43"), "parcel 4", "counters went along");
-console.log(`token ${last} of the old store, then ${token} of the new one, in its era`);
+assert.equal(orders.get("44"), "parcel 5", "the job and the counter went along");
+console.log(`tokens ${tokens.join(", ")} of the old store, then ${token} of the new one, in its era`);
 
-const { entries } = await conclave.kv.list("");
-for (const { key, lease } of entries) if (lease === undefined) await conclave.kv.commit({ then: [{ delete: key }] });
+for (const { key } of (await before.kv.list("")).entries) await before.kv.commit({ then: [{ delete: key }] });
