@@ -2,7 +2,8 @@ import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { makeCertificates } from "../../../test/harness/certificates.ts";
 import { eventually } from "../../../test/harness/eventually.ts";
-import { type Redis, startRedis } from "../../../test/harness/redis-process.ts";
+import { type Redis, startRedis, startRedisCluster } from "../../../test/harness/redis-process.ts";
+import { redis } from "../src/index.ts";
 import { store } from "../src/script.ts";
 import { commandsOf, harmlessCall } from "../src/self-test.ts";
 import { binary, codeOf, connectTo, Follower, put, timed } from "./rig.ts";
@@ -169,6 +170,30 @@ describe("a redis with TLS", () => {
   });
 });
 
+describe("a cluster with TLS and users", () => {
+  it("serves who may do what is needed and nothing more, at whichever member", async () => {
+    using certificates = makeCertificates();
+    const rights = [...commandsNeeded(), "cluster|slots"].map((command) => `+${command}`).join(" ");
+    await using cluster = await startRedisCluster({
+      binary: binary(),
+      tls: certificates,
+      flags: ["--tls-cluster", "yes"],
+      acl: [
+        `user app on >${account.password} resetchannels ~{conclave}:* -@all ${rights}`,
+        "user default on nopass ~* &* +@all",
+      ],
+    });
+    for (const { port } of cluster.members) {
+      const nodes = [{ host: "127.0.0.1", port }];
+      await using backend = await redis({ nodes, ...account, tls: { ca: certificates.ca } }).connect();
+      const follower = await Follower.of(backend, "k/");
+      await backend.kv.commit({ then: [put(`k/${port}`)] });
+      await eventually(() => follower.state.size === 1);
+    }
+    for (const member of cluster.members) expect(await member.call("ACL", "LOG")).toEqual([]);
+  });
+});
+
 describe("a redis that does not suit", () => {
   it.each(["allkeys-lru", "allkeys-lfu", "allkeys-random"])("may evict locks (%s) and is refused", async (policy) => {
     await using server = await startRedis({ binary: binary(), flags: ["--maxmemory-policy", policy] });
@@ -195,14 +220,12 @@ describe("a redis that does not suit", () => {
     await using member = await startRedis({ binary: binary(), flags: ["--cluster-enabled", "yes"] });
     const nodes = [{ host: "127.0.0.1", port: single.port }];
     expect(await codeOf(connectTo(member))).toBe("UNSUPPORTED");
-    const { redis } = await import("../src/index.ts");
     expect(await codeOf(redis({ nodes }).connect())).toBe("UNSUPPORTED");
   });
 
   it("keeps no file, or has replicas nobody waits for, or too few, and its operator is told", async () => {
     const warningsOf = async (server: Redis, options = {}): Promise<readonly string[]> => {
       const warnings: string[] = [];
-      const { redis } = await import("../src/index.ts");
       const backend = await redis({ url: server.url, ...options }).connect({
         onWarning: (warning) => warnings.push(warning),
       });

@@ -76,6 +76,28 @@ describe("a primary that Sentinels name", () => {
     await follower.agreesWith(writer);
   });
 
+  it("is left when it is demoted by hand, although it keeps its connections open", { timeout: 60_000 }, async () => {
+    await using trio = await startTrio();
+    const { primary, replica, sentinel } = trio;
+    await using writer = await redis({ sentinels: seeds(sentinel), name: "main" }).connect();
+    await using conclave = await connect(writer, { ttlMs: 5_000 });
+    const hold = await conclave.mutex("m").acquire();
+    const follower = await Follower.of(writer, "k/");
+    await writer.kv.commit({ then: [put("k/before")] });
+    await eventually(async () => Number(await replica.call("HLEN", "{conclave}:entries")) >= 2);
+    await sentinel.call("SENTINEL", "REMOVE", "main");
+    await replica.promote();
+    await primary.follow(replica);
+    await sentinel.call("SENTINEL", "MONITOR", "main", "127.0.0.1", `${replica.port}`, "1");
+    const after = await timed(writer.kv.commit({ then: [put("k/after")] }));
+    expect(after.value.succeeded).toBe(true);
+    await eventually(() => follower.state.size === 2);
+    expect(follower).toMatchObject({ gaps: 0, disorder: 0, failure: undefined });
+    expect(String(await replica.call("CLIENT", "LIST"))).toContain("name=conclave:calls ");
+    await eventually(async () => !String(await primary.call("CLIENT", "LIST")).includes("name=conclave:"));
+    expect(hold.isHeld()).toBe(true);
+  });
+
   it("is found through the Sentinels that live, and not at all when none does or none knows it", {
     timeout: 60_000,
   }, async () => {
