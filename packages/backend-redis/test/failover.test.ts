@@ -135,6 +135,34 @@ describe("a failover to a replica that lags", () => {
     }
   });
 
+  it("gives no revision again even when all who knew of the lost ones are gone", { timeout: 60_000 }, async () => {
+    let { primary, replica } = await startPair();
+    const revisions = [0n];
+    try {
+      for (let round = 0; round < 6; round++) {
+        const proxy = await startProxy(primary.url);
+        await replica.follow({ port: proxy.port } as Redis);
+        await using backend = await connectTo(primary);
+        for (let index = 0; index < 60; index++) {
+          if (index === 20) proxy.stall();
+          revisions.push((await backend.kv.commit({ then: [put(`k/${index}`)] })).revision);
+        }
+        await primary.kill();
+        await proxy.stop();
+        await replica.promote();
+        [primary, replica] = [replica, primary];
+        await replica.restart();
+      }
+      expect(revisions).toHaveLength(361);
+      expect(revisions.every((revision, index) => index === 0 || revision > (revisions[index - 1] as bigint))).toBe(
+        true,
+      );
+    } finally {
+      await primary.stop();
+      await replica.stop();
+    }
+  });
+
   const faketime = redisBinaries()[0]?.faketime;
 
   it.runIf(faketime !== undefined)(
