@@ -1,51 +1,12 @@
-import type { Socket } from "node:net";
 import { type Clock, onAbort } from "@conclave/core/backend";
-import {
-  ACL,
-  type Client,
-  CreateMode,
-  createClient,
-  Exception,
-  Id,
-  Permission,
-  type Stat as RawStat,
-} from "node-zookeeper-client";
+import { ACL, type Client, CreateMode, Id, Permission, type Stat as RawStat } from "node-zookeeper-client";
+import { type Address, BareClient, type SessionKey } from "./bare-client.ts";
 import { Frames } from "./frames.ts";
 import { OneShots } from "./one-shots.ts";
 import { code, type MultiOp, type RawResult } from "./wire.ts";
 
-/**
- * The inside of node-zookeeper-client 1.1.3, as far as we reach into it. Only this file does, and only to take away what
- * the client does by itself: choose servers, reconnect, ping, and take bytes apart.
- */
-interface Innards {
-  readonly socket: Socket;
-  readonly zxid: Buffer;
-  readonly connectTimeoutHandler: NodeJS.Timeout;
-  on(event: "state", listener: (state: number) => void): void;
-  connect(): void;
-  findNextServer(callback: (server: { host: string; port: number }) => void): void;
-  onSocketTimeout(): void;
-  onSocketData(chunk: Buffer): void;
-  queue(request: object, callback?: (error: unknown) => void): void;
-}
-
-/** The states of its connection, and the number under which the server answers to credentials. */
-const state = { disconnected: 0, connected: 2, sessionExpired: -3, authenticationFailed: -4 } as const;
+/** The number under which the server answers to credentials. */
 const authXid = -4;
-
-// The client throws on an error code that it does not know, inside the handler of its socket, and nobody hears of the
-// call again. It looks this function up in its module each time, so here it can be taught all others.
-const createKnown = (Exception as unknown as { create(err: number, path?: string): Error }).create;
-Object.assign(Exception, {
-  create(err: number, path?: string): Error {
-    try {
-      return createKnown(err, path);
-    } catch {
-      return Object.assign(new Error(`Exception: error code ${err}`), { code: err, getCode: () => err });
-    }
-  },
-});
 
 /** Why there is no connection, or no longer. */
 export class ConnectionFailure extends Error {
@@ -58,24 +19,8 @@ export class ConnectionFailure extends Error {
   }
 }
 
-/** What proves to any server that a session is ours. */
-export interface Session {
-  readonly id: Buffer;
-  readonly password: Buffer;
-}
-
-/** Which session to speak for, and where. */
-export interface Handshake {
-  readonly host: string;
-  readonly port: number;
-  /** The session to go on with; a new one when absent. */
-  readonly session: Session | undefined;
-  /** What to ask for. */
-  readonly sessionTimeoutMs: number;
-  /** The newest transaction seen: a server that has not got so far turns us away. */
-  readonly zxid: bigint;
-  /** `user:password`. */
-  readonly auth: string | undefined;
+/** How to open a connection. */
+export interface Handshake extends Address {
   readonly clock: Clock;
   /** How long the server may take over the handshake. */
   readonly timeoutMs: number;
@@ -92,9 +37,8 @@ export interface Reply<T> {
 type Done<T> = (error: unknown, value?: T) => void;
 
 /**
- * One TCP connection on which a client of node-zookeeper-client speaks for a session. The client would go on by itself to
- * other connections, and take its queues along; here it gets a single one. So what was sent is known: what was handed to
- * it, all of it and at once. Requests reject with what the client throws, code −4 when the connection ended under them.
+ * One TCP connection that speaks for a session. Requests are sent at once, and reject with a `ConnectionFailure` when that
+ * could not be, else with what the client throws: code -4 when the connection ended under them.
  */
 export class Connection {
   /** When the handshake began. */
@@ -102,8 +46,7 @@ export class Connection {
   /** How many requests were sent. */
   sent = 0;
   readonly #handshake: Handshake;
-  readonly #client: Client;
-  readonly #innards: Innards;
+  readonly #client: BareClient;
   readonly #acl: ACL[];
   readonly #frames = new Frames();
   readonly #oneShots = new OneShots();
@@ -120,35 +63,25 @@ export class Connection {
   #failure: ConnectionFailure | undefined;
 
   private constructor(handshake: Handshake) {
-    const { host, port, session, auth, clock } = handshake;
+    const { auth, clock } = handshake;
     this.#handshake = handshake;
     this.begunMs = clock.monotonicMs();
     this.#acl = [new ACL(Permission.ALL, auth === undefined ? new Id("world", "anyone") : new Id("auth", ""))];
     this.#opened = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    const options = {
-      sessionTimeout: handshake.sessionTimeoutMs,
-      sessionId: session?.id,
-      sessionPassword: session?.password,
-    };
-    this.#client = createClient("chosen-by-us", options);
-    this.#innards = (this.#client as unknown as { connectionManager: Innards }).connectionManager;
-    const takeApart = this.#innards.onSocketData.bind(this.#innards);
-    this.#innards.zxid.writeBigInt64BE(handshake.zxid);
-    this.#innards.findNextServer = (callback) => callback({ host, port });
-    // Only requests are signs of life here. It would ping when nothing comes or goes: not while it is flooded, though the
-    // server hears nothing then, but for a lease that nobody renews.
-    this.#innards.onSocketTimeout = () => {};
-    this.#innards.onSocketData = (chunk) => this.#received(chunk, takeApart);
-    this.#innards.on("state", (now) => this.#became(now));
-    // Queued before there is a connection, it is the first to be sent on it.
-    if (auth !== undefined) this.#client.addAuthInfo("digest", Buffer.from(auth));
-    this.#client.connect();
-    this.#innards.connect = () => {};
-    clearTimeout(this.#innards.connectTimeoutHandler);
-    this.#innards.socket.once("error", (cause) => {
-      this.#failure ??= new ConnectionFailure("lost", `the connection failed: ${cause.message}`, { cause });
+    this.#client = new BareClient(handshake, {
+      connected: () => {
+        this.#isOpen = true;
+        // Who has credentials is let in when the server has taken them.
+        if (auth === undefined) this.#settle.resolve();
+      },
+      refused: (kind) => this.destroy(new ConnectionFailure(kind, refusals[kind])),
+      received: (chunk, takeApart) => this.#received(chunk, takeApart),
+      failed: (cause) => {
+        this.#failure ??= new ConnectionFailure("lost", `the connection failed: ${cause.message}`, { cause });
+      },
+      ended: () => this.#gone(),
     });
   }
 
@@ -164,13 +97,13 @@ export class Connection {
     return connection;
   }
 
-  get session(): Session {
-    return { id: this.#client.getSessionId(), password: this.#client.getSessionPassword() };
+  get session(): SessionKey {
+    return this.#client.session;
   }
 
   /** What the server granted the session, in milliseconds. */
   get timeoutMs(): number {
-    return this.#client.getSessionTimeout();
+    return this.#client.requests.getSessionTimeout();
   }
 
   /** Why it ended; undefined while it lives. */
@@ -181,7 +114,7 @@ export class Connection {
   /** Ends the connection, not the session. */
   destroy(why: string | ConnectionFailure): void {
     this.#failure ??= typeof why === "string" ? new ConnectionFailure("lost", why) : why;
-    this.#innards.socket.destroy();
+    this.#client.destroy();
   }
 
   /** Resolves when no request waits for its answer. */
@@ -239,12 +172,7 @@ export class Connection {
 
   /** Ends the session. Nothing can be sent after that. */
   closeSession(): Promise<Reply<undefined>> {
-    const queue = this.#innards.queue.bind(this.#innards);
-    return this.#request((client, done) => {
-      // The client does not care for the answer.
-      this.#innards.queue = (request) => queue(request, (error) => done(error, undefined));
-      client.close();
-    });
+    return this.#request((_, done) => this.#client.closeSession((error) => done(error, undefined)));
   }
 
   #answered<T>(place: string, watch: (() => void) | undefined, done: Done<T | undefined>): Done<T> {
@@ -273,7 +201,7 @@ export class Connection {
         this.#await(this.#handshake.patienceMs, false);
       }
       try {
-        send(this.#client, (error, value) =>
+        send(this.#client.requests, (error, value) =>
           done(() => (error ? reject(error) : resolve({ value: value as T, zxid: this.#replyZxid }))),
         );
       } catch (unsendable) {
@@ -320,24 +248,6 @@ export class Connection {
     else if (xid === authXid && message.readInt32BE(16) === 0) this.#settle.resolve();
   }
 
-  #became(now: number): void {
-    switch (now) {
-      case state.connected:
-        this.#isOpen = true;
-        // Who has credentials is let in when the server has taken them.
-        if (this.#handshake.auth === undefined) this.#settle.resolve();
-        break;
-      case state.sessionExpired:
-        this.destroy(new ConnectionFailure("expired", "the server says that the session has expired"));
-        break;
-      case state.authenticationFailed:
-        this.destroy(new ConnectionFailure("denied", "the server does not take the credentials"));
-        break;
-      case state.disconnected:
-        this.#gone();
-    }
-  }
-
   /** The client has failed what was under way before it says that it is disconnected. */
   #gone(): void {
     const whenOpened = "; so it does when it has too many from one address, or is behind what was seen elsewhere";
@@ -350,6 +260,11 @@ export class Connection {
     this.#oneShots.fireAll();
   }
 }
+
+const refusals = {
+  expired: "the server says that the session has expired",
+  denied: "the server does not take the credentials",
+} as const;
 
 /** The client sends 0 as "any version", so 0 is never sent: no node of ours is ever seen at it. */
 function sendable(version: number | undefined): number {

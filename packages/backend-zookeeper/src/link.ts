@@ -1,55 +1,25 @@
-import {
-  abortable,
-  backoffMs,
-  type CallOptions,
-  type Clock,
-  CoordinationError,
-  linkSignals,
-  sleep,
-} from "@conclave/core/backend";
-import { Connection, ConnectionFailure, type Reply, type Session } from "./connection.ts";
-import type { Server } from "./options.ts";
+import { abortable, backoffMs, type CallOptions, CoordinationError, sleep } from "@conclave/core/backend";
+import { type Connection, ConnectionFailure, type Reply } from "./connection.ts";
 import { failureOf, hasMoved, isExpired, isUnanswered, isUnsent, noAnswer, RefusedStep } from "./outcome.ts";
+import { Patience } from "./patience.ts";
+import { longestRestMs, Session, type SessionOptions } from "./session.ts";
 import { failedStep, type MultiAnswer, type MultiOp, multiAnswer, type Stat, statFrom } from "./wire.ts";
 
+export type { Patience } from "./patience.ts";
+export type { Horizon } from "./session.ts";
 export type { MultiAnswer, MultiOp, Refusal, Stat } from "./wire.ts";
 
 /** What was read, and the newest transaction that the server knew by then. */
 export type Answer<T> = T & { readonly zxid: bigint };
 
 /** How to open a link. */
-export interface LinkOptions {
-  readonly servers: readonly Server[];
-  /** The session timeout to ask for at first, in milliseconds. */
-  readonly sessionTimeoutMs: number;
-  /** `user:password` for the digest scheme: nodes are then created for that user alone, and otherwise for everybody. */
-  readonly auth: string | undefined;
-  readonly clock: Clock;
+export interface LinkOptions extends SessionOptions {
   /** Deadline of a call that sets none, in milliseconds. */
   readonly callTimeoutMs: number;
-  /**
-   * Whether it goes on for good: then it keeps its session alive by itself, and takes another one when that has expired.
-   * Otherwise the session lives by `renew`, and the link ends with it.
-   */
-  readonly lasting: boolean;
-  /** The newest transaction that this client has seen, by whatever link. */
-  readonly horizon: Horizon;
-  /** Requests after which a connection is replaced; 2^30 when absent, since the client counts them and throws at 2^31. */
-  readonly requestsPerConnection?: number | undefined;
-}
-
-/** The newest transaction a client has seen anything of; servers that are behind it turn the client away. */
-export interface Horizon {
-  zxid: bigint;
 }
 
 /** What the server takes in one message, less some room: at 1 MiB it drops the connection, without a word. */
 const mostBytes = 1_000_000;
-const shortestPatienceMs = 250;
-const longestPatienceMs = 4_000;
-const longestQuietMs = 2_500;
-const shortestOpeningMs = 1_000;
-const longestRestMs = 500;
 
 /**
  * One session with ZooKeeper, over one connection at a time, which is made when there is something to send. Reads are
@@ -62,39 +32,27 @@ const longestRestMs = 500;
  */
 export class Link {
   readonly #options: LinkOptions;
-  readonly #ended = new AbortController();
-  #session: Session | undefined;
-  #askedMs: number;
-  #timeoutMs = 0;
-  #connection: Connection | undefined;
-  /** Takes no new requests; what is under way on it is to settle before the session moves to another one. */
-  #retired: Connection | undefined;
-  #opening: Promise<Connection> | undefined;
-  #waiting = 0;
-  #server: number;
-  #lastFailure: unknown;
-  #heartbeat: Disposable | undefined;
+  readonly #session: Session;
 
   /** Makes no connection yet. */
   constructor(options: LinkOptions) {
     this.#options = options;
-    this.#askedMs = options.sessionTimeoutMs;
-    this.#server = Math.floor(options.clock.random() * options.servers.length);
+    this.#session = new Session(options);
   }
 
   /** The session's id in lower-case hex, as `ephemeralOwner` has it; "0" while there is none. */
   get sessionId(): string {
-    return (this.#session?.id.readBigUInt64BE() ?? 0n).toString(16);
+    return this.#session.id;
   }
 
   /** What the server last granted the session, in milliseconds. */
   get timeoutMs(): number {
-    return this.#timeoutMs;
+    return this.#session.timeoutMs;
   }
 
   /** Aborts when the link has ended: with `LEASE_LOST` once its session is known to have expired, or with what ended it. */
   get ended(): AbortSignal {
-    return this.#ended.signal;
+    return this.#session.ended;
   }
 
   /** Has a session, if there is none yet. */
@@ -106,7 +64,7 @@ export class Link {
   async children(
     path: string,
     watch?: () => void,
-    call?: CallOptions,
+    call?: CallOptions | Patience,
   ): Promise<Answer<{ readonly names: readonly string[]; readonly stat: Stat }> | undefined> {
     const { value, zxid } = await this.#run("getChildren", "read", call, (to) => to.children(path, watch));
     return value && { names: value.names, stat: statFrom(value.stat), zxid };
@@ -116,7 +74,7 @@ export class Link {
   async data(
     path: string,
     watch?: () => void,
-    call?: CallOptions,
+    call?: CallOptions | Patience,
   ): Promise<Answer<{ readonly data: Buffer; readonly stat: Stat }> | undefined> {
     const { value, zxid } = await this.#run("getData", "read", call, (to) => to.data(path, watch));
     return value && { data: value.data, stat: statFrom(value.stat), zxid };
@@ -126,7 +84,7 @@ export class Link {
   async exists(
     path: string,
     watch?: () => void,
-    call?: CallOptions,
+    call?: CallOptions | Patience,
   ): Promise<Answer<{ readonly stat: Stat | undefined }>> {
     const { value, zxid } = await this.#run("exists", "read", call, (to) => to.exists(path, watch));
     return { stat: value && statFrom(value), zxid };
@@ -160,15 +118,15 @@ export class Link {
     const sinceMs = this.#options.clock.monotonicMs();
     await this.#run("a renewal", "read", call, (to) => {
       if (to.begunMs >= sinceMs) return to.multi([{ check: "/" }]);
-      this.#retire(to);
+      this.#session.retire(to);
       throw new ConnectionFailure("lost", "the connection is older than the renewal");
     });
-    return this.#timeoutMs;
+    return this.timeoutMs;
   }
 
   /** Has the session last longer, or not so long; gives what the server grants, in milliseconds. */
   async askFor(sessionTimeoutMs: number, call?: CallOptions): Promise<number> {
-    this.#askedMs = sessionTimeoutMs;
+    this.#session.askedMs = sessionTimeoutMs;
     return this.renew(call);
   }
 
@@ -177,168 +135,60 @@ export class Link {
    * gone. Rejects as a multi does; the link is then still there.
    */
   async close(call?: CallOptions, reason: Error = closed()): Promise<void> {
-    if (this.#ended.signal.aborted) return;
+    if (this.ended.aborted) return;
     try {
       await this.#run("closeSession", "repeatable", call, (to) => {
-        if (this.#connection === to) this.#connection = undefined;
+        this.#session.release(to);
         return to.closeSession().finally(() => to.destroy("the session was closed"));
       });
     } catch (error) {
-      if (!this.#ended.signal.aborted) throw error;
+      if (!this.ended.aborted) throw error;
     }
-    this.#end(reason);
+    this.#session.end(reason);
   }
 
   /** Ends the link and leaves its session to expire. */
   abandon(reason: Error = closed()): void {
-    this.#end(reason);
+    this.#session.end(reason);
+  }
+
+  /** For many calls that share a deadline, and what gives them up: it costs about as much as a call without it. */
+  patience({ signal, timeoutMs = this.#options.callTimeoutMs }: CallOptions = {}): Patience {
+    return new Patience(this.#options.clock, timeoutMs, this.ended, signal);
   }
 
   /** Has `send` send something, at once, on a connection. A write is given to one once, any other again if that is lost. */
   async #run<T>(
     name: string,
     effect: "read" | "write" | "repeatable",
-    { signal, timeoutMs = this.#options.callTimeoutMs }: CallOptions = {},
+    call: CallOptions | Patience | undefined,
     send: (to: Connection) => Promise<Reply<T>>,
   ): Promise<Reply<T>> {
     const { clock, horizon } = this.#options;
-    const time = new AbortController();
-    using _timer = clock.after(timeoutMs, () => time.abort(new Error(`${timeoutMs} ms are over`)));
-    using whileUnsent = linkSignals(this.#ended.signal, signal, time.signal);
+    using own = call instanceof Patience ? undefined : this.patience(call);
+    const { time, whileUnsent } = call instanceof Patience ? call : (own as Patience);
     let maybeApplied = false;
     for (let losses = 0; ; ) {
       let to: Connection | undefined;
       try {
-        whileUnsent.signal.throwIfAborted();
-        if (losses > 1) await sleep(clock, backoffMs(clock, losses, longestRestMs), whileUnsent.signal);
-        to = await this.#connected(whileUnsent.signal);
-        if (to !== this.#connection) continue;
-        const reply = await abortable(send(to), effect === "read" ? whileUnsent.signal : time.signal);
+        whileUnsent.throwIfAborted();
+        if (losses > 1) await sleep(clock, backoffMs(clock, losses, longestRestMs), whileUnsent);
+        to = await this.#session.connected(whileUnsent);
+        if (!this.#session.isServedBy(to)) continue;
+        const reply = await abortable(send(to), effect === "read" ? whileUnsent : time);
         if (reply.zxid > horizon.zxid) horizon.zxid = reply.zxid;
         return reply;
       } catch (error) {
         if (to && !isUnsent(error) && effect !== "read") maybeApplied = true;
-        if (error === time.signal.reason) throw noAnswer(name, maybeApplied, this.#lastFailure ?? error);
-        if (error === whileUnsent.signal.reason) throw error;
-        if (isExpired(error)) this.#expired(to);
+        if (error === time.reason) throw noAnswer(name, maybeApplied, this.#session.lastFailure ?? error);
+        if (error === whileUnsent.reason) throw error;
+        if (isExpired(error)) this.#session.expired(to);
         else if (hasMoved(error)) to?.destroy("the session has moved to another connection");
         else if (isUnsent(error)) continue;
         else if (effect === "write" || !isUnanswered(error)) throw failureOf(error, name, maybeApplied);
         losses += 1;
       }
     }
-  }
-
-  /** The connection to send on; waits for one. */
-  async #connected(signal: AbortSignal): Promise<Connection> {
-    const connection = this.#connection;
-    if (connection?.failure) {
-      this.#lastFailure = connection.failure;
-      this.#connection = undefined;
-      this.#server += 1;
-    } else if (connection && connection.sent < (this.#options.requestsPerConnection ?? 2 ** 30)) return connection;
-    else if (connection) this.#retire(connection);
-    this.#waiting += 1;
-    try {
-      this.#opening ??= this.#open().finally(() => {
-        this.#opening = undefined;
-      });
-      return await abortable(this.#opening, signal);
-    } finally {
-      this.#waiting -= 1;
-    }
-  }
-
-  /** Goes from server to server until one goes on with the session, or nobody waits for that any more. */
-  async #open(): Promise<Connection> {
-    const { servers, clock } = this.#options;
-    for (let failures = 0; ; ) {
-      // A server that hears of the session anew drops the connection it had, with what was under way on it.
-      await this.#retired?.idle();
-      this.#ended.signal.throwIfAborted();
-      try {
-        const connection = await this.#handshake(Math.floor(failures / servers.length));
-        this.#adopt(connection);
-        return connection;
-      } catch (error) {
-        if (isExpired(error)) {
-          this.#expired(this.#connection);
-          continue;
-        }
-        this.#lastFailure = error;
-        this.#server += 1;
-        failures += 1;
-        const isDenied = error instanceof ConnectionFailure && error.kind === "denied";
-        if (isDenied || this.#waiting === 0) throw error;
-        if (failures % servers.length > 0) continue;
-        await sleep(clock, backoffMs(clock, failures / servers.length, longestRestMs), this.#ended.signal);
-      }
-    }
-  }
-
-  #handshake(rounds: number): Promise<Connection> {
-    const { servers, horizon, auth, clock, lasting } = this.#options;
-    const { host, port } = servers[this.#server % servers.length] as Server;
-    const sessionTimeoutMs = this.#askedMs;
-    // What the session has may be short by now, and what it is to have longer.
-    const timeoutMs = Math.max(this.#timeoutMs, sessionTimeoutMs);
-    const patienceMs = Math.max(shortestPatienceMs, Math.min(timeoutMs / (lasting ? 3 : 6), longestPatienceMs));
-    // To open a session is a write, which may take its time; to go on with one is not.
-    const firstMs = this.#session ? patienceMs : Math.max(patienceMs, shortestOpeningMs);
-    return Connection.open(
-      {
-        ...{ host, port, auth, clock, patienceMs, sessionTimeoutMs },
-        session: this.#session,
-        zxid: horizon.zxid,
-        timeoutMs: firstMs * 2 ** Math.min(rounds, 3),
-      },
-      this.#ended.signal,
-    );
-  }
-
-  #adopt(connection: Connection): void {
-    if (this.#ended.signal.aborted) connection.destroy("the link has ended");
-    this.#ended.signal.throwIfAborted();
-    this.#session = connection.session;
-    this.#timeoutMs = connection.timeoutMs;
-    this.#connection = connection;
-    this.#retired?.destroy("the session moved to another connection");
-    this.#retired = undefined;
-    if (this.#options.lasting) this.#keepAlive(connection);
-  }
-
-  /** The server drops a session that sends nothing, however much it sends to it. */
-  #keepAlive(connection: Connection): void {
-    this.#heartbeat?.[Symbol.dispose]();
-    this.#heartbeat = this.#options.clock.after(Math.min(this.#timeoutMs / 3, longestQuietMs), () => {
-      if (connection.failure) return;
-      connection.exists("/").catch(() => {});
-      this.#keepAlive(connection);
-    });
-  }
-
-  /** What is under way on the connection goes on, and the next request gets another one. */
-  #retire(connection: Connection): void {
-    if (this.#connection !== connection) return;
-    this.#connection = undefined;
-    this.#retired = connection;
-  }
-
-  /** What a connection says that is not in use any more is left to the one that is to say. */
-  #expired(connection: Connection | undefined): void {
-    if (connection !== this.#connection) return;
-    for (const one of [connection, this.#retired]) one?.destroy("its session has expired");
-    this.#connection = undefined;
-    this.#session = undefined;
-    if (this.#options.lasting) return;
-    this.#end(new CoordinationError("LEASE_LOST", "ZooKeeper says that the session has expired"));
-  }
-
-  #end(reason: Error): void {
-    if (this.#ended.signal.aborted) return;
-    this.#ended.abort(reason);
-    this.#heartbeat?.[Symbol.dispose]();
-    for (const connection of [this.#connection, this.#retired]) connection?.destroy("the link has ended");
   }
 }
 
