@@ -18,7 +18,7 @@ const largest = 9_999_999_999_999_999n;
 const noLease = "-".repeat(32);
 const headBytes = 64;
 
-/** A revision as the store has it: 16 digits. What is beyond them is as good as the first or the last there can be. */
+/** A revision as the store has it: 16 digits. What is beyond them becomes the first or the last, which no entry ever has. */
 export function encodeRevision(revision: Revision): string {
   const within = revision < 0n ? 0n : revision > largest ? largest : revision;
   return String(within).padStart(16, "0");
@@ -58,20 +58,29 @@ export function encodeList(prefix: string, selection: Selection): readonly Argum
     prefix,
     past ? Buffer.concat([Buffer.from("("), after]) : Buffer.concat([Buffer.from("["), from]),
     Buffer.concat([Buffer.from("("), from, beyond]),
-    order,
+    // Without a limit the order is made here: Redis has better to do.
+    limit === undefined ? "key" : order,
     limit ?? "",
     createdBefore === undefined ? "" : encodeRevision(createdBefore),
     keysOnly ? 1 : 0,
   ];
 }
 
-export function decodeList(reply: Reply, revision: Revision): Listing {
+export function decodeList(selection: Selection, reply: Reply, revision: Revision): Listing {
+  const { order = "key", limit } = selection;
   const [more, ...flat] = reply as readonly [number, ...Buffer[]];
   const entries: Entry[] = [];
   for (let index = 0; index < flat.length; index += 2) {
     entries.push(decodeEntry(decode(flat[index] as Buffer), flat[index + 1] as Buffer));
   }
+  if (limit === undefined && order !== "key") entries.sort(byCreation(order));
   return { entries, revision, more: more === 1 };
+}
+
+/** Sorts entries that are in the order of keys, as those of one revision remain. */
+function byCreation(order: "oldest" | "newest"): (one: Entry, other: Entry) => number {
+  const first = order === "oldest" ? -1 : 1;
+  return (one, other) => (one.created === other.created ? 0 : one.created < other.created ? first : -first);
 }
 
 function isWrite(operation: Operation): boolean {
@@ -106,13 +115,8 @@ function encodeCondition(condition: Condition): readonly Argument[] {
   }
   const { key } = condition;
   if ("exists" in condition) return ["exists", key, condition.exists ? 1 : 0];
-  if ("created" in condition) return ["created", key, revisionToMatch(condition.created)];
-  return ["modified", key, revisionToMatch(condition.modified)];
-}
-
-/** A revision that no entry can have must not become one that an entry might. */
-function revisionToMatch(revision: Revision): string {
-  return revision < 0n || revision > largest ? "none" : encodeRevision(revision);
+  if ("created" in condition) return ["created", key, encodeRevision(condition.created)];
+  return ["modified", key, encodeRevision(condition.modified)];
 }
 
 function encodeWrite(operation: Operation): readonly Argument[] {
@@ -143,5 +147,5 @@ function decodeResult(operation: Operation, reply: Reply, revision: Revision): u
   if ("put" in operation) return undefined;
   if ("delete" in operation) return reply === 1;
   if ("get" in operation) return reply === null ? undefined : decodeEntry(operation.get, reply as Buffer);
-  return decodeList(reply, revision);
+  return decodeList(operation as Selection, reply, revision);
 }

@@ -28,7 +28,7 @@ export class RedisKv implements KV {
   async list(prefix: string, options: ListOptions = {}): Promise<Listing> {
     const command = { name: "list", effect: "read", args: encodeList(prefix, options) } as const;
     const { revision, answer } = await this.#space.call(command, options);
-    return decodeList(answer, revision);
+    return decodeList(options, answer, revision);
   }
 
   async commit<const T extends Txn>(txn: T, options?: CallOptions): Promise<Commit<T>> {

@@ -135,7 +135,7 @@ local function scan(min, max, page, visit)
   until #keys < page
 end
 
--- The keys right below a directory in the order of their creation, one more than the limit; nil where others lie deeper.
+-- By the index, the oldest or newest keys right below a directory, one more than the limit; nil where others lie deeper.
 local function youngestOrOldest(prefix, order, limit, before)
   local from, to = '[' .. prefix .. '\0', '(' .. prefix .. (before and '\0' .. digits(before) or '\1')
   if prefix ~= '' and prefix:sub(-1) ~= '/' then return nil end
@@ -175,7 +175,7 @@ local function list()
     scan(min, max, page, function(key, packed) return isWanted(packed) and add(key, packed) end)
     return reply
   end
-  local members = limit and youngestOrOldest(prefix, order, limit, before)
+  local members = youngestOrOldest(prefix, order, limit, before)
   if members then
     for _, member in ipairs(members) do
       local key = member:sub(#prefix + 19)
