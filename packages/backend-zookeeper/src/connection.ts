@@ -200,6 +200,7 @@ export class Connection {
         this.#quietSinceMs = this.#handshake.clock.monotonicMs();
         this.#await(this.#handshake.patienceMs, false);
       }
+      this.#client.gather();
       try {
         send(this.#client.requests, (error, value) =>
           done(() => (error ? reject(error) : resolve({ value: value as T, zxid: this.#replyZxid }))),

@@ -1,6 +1,6 @@
-import type { Deadline } from "./deadline.ts";
 import { type Layout, parentOf } from "./layout.ts";
 import type { Link } from "./link.ts";
+import type { Patience } from "./patience.ts";
 
 /** So many are remembered; then all are forgotten, and looked for again. */
 const mostRemembered = 10_000;
@@ -26,10 +26,10 @@ export class Directories {
   }
 
   /** Those above these entries that are not there, each after the one it is in. */
-  async missingAbove(entryPaths: readonly string[], deadline: Deadline): Promise<readonly string[]> {
+  async missingAbove(entryPaths: readonly string[], patience: Patience): Promise<readonly string[]> {
     const unknown = entryPaths.filter((path) => !this.isKnown(path));
     const above = [...new Set(unknown.flatMap((path) => this.#layout.directoriesAbove(path)))];
-    const answers = await Promise.all(above.map((path) => this.#link.exists(path, undefined, deadline.call)));
+    const answers = await Promise.all(above.map((path) => this.#link.exists(path, undefined, patience)));
     this.remember(above.filter((_, index) => answers[index]?.stat !== undefined));
     return above.filter((_, index) => answers[index]?.stat === undefined).sort((a, b) => a.length - b.length);
   }

@@ -127,13 +127,14 @@ export class ZooKeeperKv implements KV {
   async #look(txn: Txn, isAgain: boolean, deadline: Deadline): Promise<Found | undefined> {
     // A server that lags behind would show once more what was out of date.
     if (isAgain) await this.#reader.catchUp(deadline);
-    const pass = new Pass(this.#link, this.#layout, deadline, { guarded: true });
+    using patience = this.#link.patience(deadline.call);
+    const pass = new Pass(this.#link, this.#layout, patience, { guarded: true });
     const puts = txn.then.flatMap((one) => ("put" in one ? [this.#layout.entry(one.put)] : []));
     const written = txn.then.flatMap((one) => ("put" in one ? [one.put] : "delete" in one ? [one.delete] : []));
     const [hold, entries, missing] = await Promise.all([
       allHold(txn, pass),
       Promise.all(written.map((key) => pass.entry(key, true))),
-      this.#directories.missingAbove(puts, deadline),
+      this.#directories.missingAbove(puts, patience),
     ]);
     await pass.guardsRead();
     if (!hold || (puts.length === 0 && entries.every((entry) => entry === undefined))) return undefined;
@@ -185,7 +186,8 @@ export class ZooKeeperKv implements KV {
     txn: Txn,
     deadline: Deadline,
   ): Promise<Reading<Answers> | undefined> {
-    const pass = new Pass(link, this.#layout, deadline, { guarded: false });
+    using patience = link.patience(deadline.call);
+    const pass = new Pass(link, this.#layout, patience, { guarded: false });
     const [value, { zxid }] = await Promise.all([answers(txn.then, pass), sending]);
     const revision = await pass.revision(zxid);
     return revision === undefined ? undefined : { value, revision };

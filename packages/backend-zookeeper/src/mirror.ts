@@ -3,6 +3,7 @@ import type { Deadline } from "./deadline.ts";
 import { type Child, childrenOf, type Layout, type Stretch } from "./layout.ts";
 import type { Answer, Link } from "./link.ts";
 import { entryOf } from "./pass.ts";
+import type { Patience } from "./patience.ts";
 import { Window } from "./window.ts";
 
 /** All that is in some ranges, as it was at one revision. */
@@ -15,7 +16,7 @@ const windowSize = 200;
 
 /** What is kept of one node of the store: an entry, or a directory. */
 class Node {
-  readonly read: (deadline: Deadline) => Promise<void>;
+  readonly read: (patience: Patience) => Promise<void>;
   readonly watch: () => void;
   /** What is in a directory, by path. */
   readonly below = new Map<string, Node>();
@@ -24,9 +25,9 @@ class Node {
   isAbsent = false;
   isDropped = false;
 
-  constructor(isDirectory: boolean, read: (node: Node, deadline: Deadline) => Promise<void>, watch: () => void) {
+  constructor(isDirectory: boolean, read: (node: Node, patience: Patience) => Promise<void>, watch: () => void) {
     this.isDirectory = isDirectory;
-    this.read = (deadline) => read(this, deadline);
+    this.read = (patience) => read(this, patience);
     this.watch = watch;
   }
 
@@ -63,13 +64,14 @@ export class Mirror {
 
   /** Reads what may have changed until nothing has any more. Rejects as a read does, and can be called again then. */
   async settle(deadline: Deadline): Promise<Cut> {
+    using patience = this.#link.patience(deadline.call);
     while (this.#stale.size > 0) {
       deadline.check();
       // Directories first: entries that are not in them any more need not be read.
       const stale = [...this.#stale];
       const directories = stale.filter((node) => node.isDirectory);
       const next = directories.length > 0 ? directories : stale;
-      const reads = next.map((node) => this.#window.run(() => this.#refresh(node, deadline)));
+      const reads = next.map((node) => this.#window.run(() => this.#refresh(node, patience)));
       const failed = (await Promise.allSettled(reads)).find((outcome) => outcome.status === "rejected");
       if (failed) throw failed.reason;
     }
@@ -83,11 +85,11 @@ export class Mirror {
     for (const root of this.#roots) this.#drop(root);
   }
 
-  async #refresh(node: Node, deadline: Deadline): Promise<void> {
+  async #refresh(node: Node, patience: Patience): Promise<void> {
     // First, so that what changes while it is being read makes it stale again.
     if (!this.#stale.delete(node)) return;
     try {
-      await node.read(deadline);
+      await node.read(patience);
     } catch (error) {
       this.#mark(node);
       throw error;
@@ -108,7 +110,7 @@ export class Mirror {
     node.entry = undefined;
   }
 
-  #add(isDirectory: boolean, read: (node: Node, deadline: Deadline) => Promise<void>): Node {
+  #add(isDirectory: boolean, read: (node: Node, patience: Patience) => Promise<void>): Node {
     const node = new Node(isDirectory, read, () => this.#mark(node));
     this.#stale.add(node);
     return node;
@@ -116,11 +118,11 @@ export class Mirror {
 
   #key(key: string): Node {
     const path = this.#layout.entry(key);
-    return this.#add(false, async (node, { call }) => {
+    return this.#add(false, async (node, patience) => {
       // Of a node that is not there only `exists` sets a watch.
       const [found, answer] = await Promise.all([
-        this.#link.exists(path, node.watch, call),
-        this.#link.data(path, node.watch, call),
+        this.#link.exists(path, node.watch, patience),
+        this.#link.data(path, node.watch, patience),
       ]);
       this.#note(found);
       this.#note(answer);
@@ -131,8 +133,8 @@ export class Mirror {
   }
 
   #entry({ path, key }: Child, above: Node): Node {
-    return this.#add(false, async (node, { call }) => {
-      const answer = await this.#link.data(path, node.watch, call);
+    return this.#add(false, async (node, patience) => {
+      const answer = await this.#link.data(path, node.watch, patience);
       this.#note(answer);
       node.entry = answer && entryOf(key, answer.data, answer.stat);
       this.#settleAbsence(node, answer === undefined, above);
@@ -142,8 +144,8 @@ export class Mirror {
   /** A directory; one that is a root, with none above it here, must be heard of also when it comes. */
   #directory(stretch: Stretch, above: Node | undefined): Node {
     const path = stretch.directory;
-    return this.#add(true, async (node, { call }) => {
-      const answer = await this.#link.children(path, node.watch, call);
+    return this.#add(true, async (node, patience) => {
+      const answer = await this.#link.children(path, node.watch, patience);
       this.#note(answer);
       const children = childrenOf(stretch, answer?.names ?? []);
       const named = new Set(children.map((child) => child.path));
@@ -159,7 +161,7 @@ export class Mirror {
       }
       if (above) return this.#settleAbsence(node, answer === undefined, above);
       if (answer) return;
-      const found = await this.#link.exists(path, node.watch, call);
+      const found = await this.#link.exists(path, node.watch, patience);
       this.#note(found);
       if (found.stat) this.#mark(node);
     });

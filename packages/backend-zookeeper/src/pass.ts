@@ -1,7 +1,7 @@
 import { compareKeys, type Entry, noBytes, type Selection } from "@conclave/core/backend";
-import type { Deadline } from "./deadline.ts";
 import { type Child, childrenOf, type Layout, parentOf, type Stretch } from "./layout.ts";
 import type { Link, Stat } from "./link.ts";
+import type { Patience } from "./patience.ts";
 import { select } from "./selection.ts";
 import type { Selected, View } from "./view.ts";
 import { Window } from "./window.ts";
@@ -18,7 +18,7 @@ export class Pass implements View {
   readonly versions: Map<string, number | undefined> = new Map();
   readonly #link: Link;
   readonly #layout: Layout;
-  readonly #deadline: Deadline;
+  readonly #patience: Patience;
   readonly #isGuarded: boolean;
   readonly #window = new Window(windowSize);
   readonly #stats = new Map<string, Promise<Stat | undefined>>();
@@ -34,10 +34,10 @@ export class Pass implements View {
   #isTorn = false;
 
   /** `guarded` reads, before each node, the guard that tells whether it was made anew since. */
-  constructor(link: Link, layout: Layout, deadline: Deadline, { guarded }: { readonly guarded: boolean }) {
+  constructor(link: Link, layout: Layout, patience: Patience, { guarded }: { readonly guarded: boolean }) {
     this.#link = link;
     this.#layout = layout;
-    this.#deadline = deadline;
+    this.#patience = patience;
     this.#isGuarded = guarded;
   }
 
@@ -80,7 +80,7 @@ export class Pass implements View {
 
   async #lookAbove(path: string): Promise<void> {
     for (let above = parentOf(path); above !== ""; above = parentOf(above)) {
-      const answer = await this.#link.exists(above, undefined, this.#deadline.call);
+      const answer = await this.#link.exists(above, undefined, this.#patience);
       if (answer.stat === undefined) continue;
       this.#newest = larger(this.#newest, answer.stat.pzxid);
       return;
@@ -132,7 +132,7 @@ export class Pass implements View {
     const { directory } = stretch;
     const names = await this.#once(this.#directories, directory, async () => {
       this.#guard(directory);
-      const answer = await this.#window.run(() => this.#link.children(directory, undefined, this.#deadline.call));
+      const answer = await this.#window.run(() => this.#link.children(directory, undefined, this.#patience));
       this.#replied(answer);
       this.versions.set(directory, answer?.stat.version);
       if (answer) this.#newest = larger(this.#newest, answer.stat.pzxid);
@@ -152,7 +152,7 @@ export class Pass implements View {
     }
     return this.#once(this.#entries, path, async () => {
       this.#guard(path);
-      const answer = await this.#window.run(() => this.#link.data(path, undefined, this.#deadline.call));
+      const answer = await this.#window.run(() => this.#link.data(path, undefined, this.#patience));
       this.#replied(answer);
       this.#see(path, answer?.stat);
       return answer && entryOf(key, answer.data, answer.stat);
@@ -161,7 +161,7 @@ export class Pass implements View {
 
   #stat(path: string): Promise<Stat | undefined> {
     return this.#once(this.#stats, path, async () => {
-      const answer = await this.#window.run(() => this.#link.exists(path, undefined, this.#deadline.call));
+      const answer = await this.#window.run(() => this.#link.exists(path, undefined, this.#patience));
       this.#replied(answer);
       this.#see(path, answer.stat);
       return answer.stat;
@@ -173,7 +173,7 @@ export class Pass implements View {
     if (!this.#isGuarded) return;
     const guard = this.#layout.guard(path);
     const reading = this.#once(this.#stats, guard, async () => {
-      const { stat } = await this.#window.run(() => this.#link.exists(guard, undefined, this.#deadline.call));
+      const { stat } = await this.#window.run(() => this.#link.exists(guard, undefined, this.#patience));
       this.versions.set(guard, stat?.version);
       return stat;
     });

@@ -40,7 +40,8 @@ export class Reader {
       try {
         const ground = await this.#grounds.take(deadline);
         if (attempt > plainPasses) return await this.#mirrored(ranges, ground.revision, deadline, ask);
-        const pass = new Pass(this.#link, this.#layout, deadline, { guarded: false });
+        using patience = this.#link.patience(deadline.call);
+        const pass = new Pass(this.#link, this.#layout, patience, { guarded: false });
         const [value, floor] = await Promise.all([ask(pass), deadline.within(ground.revision)]);
         const revision = await pass.revision(floor);
         if (revision !== undefined) return { value, revision };
