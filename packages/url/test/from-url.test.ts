@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
+import { inspect } from "node:util";
 import { connect } from "@conclave/core";
 import { describe, expect, test } from "vitest";
-import { etcdServers } from "../../../test/harness/servers.ts";
+import { startRedis } from "../../../test/harness/redis-process.ts";
+import { etcdServers, redisBinaries, redisServers, zookeeperServers } from "../../../test/harness/servers.ts";
 import { connectUrl, fromUrl } from "../src/index.ts";
 import { isolated } from "./isolated.ts";
 
@@ -53,6 +55,47 @@ describe.each(etcdServers())("$name", ({ endpoint }) => {
     expect(hold.isHeld()).toBe(true);
   });
 });
+
+describe.each(redisServers())("$name", ({ open }) => {
+  test("is reached by its URL, and each space of it is a store of its own", async () => {
+    await using redis = await open();
+    await expectStoreOfItsOwn(redis.url, `${redis.url}/0?callTimeoutMs=3000`, `${redis.url}?space=another`);
+  });
+});
+
+describe.each(zookeeperServers())("$name", ({ open }) => {
+  test("is reached by its URL, and each root of it is a store of its own", async () => {
+    await using zookeeper = await open();
+    const url = `zookeeper://${zookeeper.servers.join()}`;
+    await expectStoreOfItsOwn(url, `${url}/conclave?callTimeoutMs=3000`, `${url}/another/one`);
+    const mine = `${url.replace("//", "//u:p%40ss%2Fword@")}/mine`;
+    await expectStoreOfItsOwn(mine, mine, `${url}/yours`);
+    await using stranger = await connectUrl(`${url}/mine`);
+    await expect(stranger.kv.get("key")).rejects.toMatchObject({ code: "DENIED" });
+  });
+});
+
+describe.each(redisBinaries())("$name", ({ binary }) => {
+  test("takes the user and password of a URL, and no others, which no message shows", async () => {
+    const acl = ["user default off", "user app on >p@ss/w%rd:1 ~* &* +@all"];
+    await using redis = await startRedis({ binary, acl, username: "app", password: "p@ss/w%rd:1" });
+    const as = (password: string) => redis.url.replace("//", `//app:${encodeURIComponent(password)}@`);
+    await using conclave = await connectUrl(as("p@ss/w%rd:1"));
+    await conclave.mutex("orders").run(() => {});
+    const refusal = await connectUrl(as("hunter2")).catch((error: unknown) => error);
+    expect(refusal).toMatchObject({ code: "DENIED" });
+    expect(inspect(refusal)).not.toContain("hunter2");
+  });
+});
+
+/** What is put by the first URL is seen by the second, and not by the third. */
+async function expectStoreOfItsOwn(url: string, same: string, other: string): Promise<void> {
+  const [one, two, three] = await Promise.all([url, same, other].map((each) => connectUrl(each)));
+  await one?.kv.commit({ then: [{ put: "key", value: new Uint8Array([7]) }] });
+  expect((await two?.kv.get("key"))?.value).toEqual(new Uint8Array([7]));
+  expect(await three?.kv.get("key")).toBeUndefined();
+  await Promise.all([one, two, three].map((conclave) => conclave?.close()));
+}
 
 test("a server that is not there is UNAVAILABLE within the time that the URL gives", async () => {
   const startedAt = performance.now();
