@@ -54,12 +54,13 @@ export class Connection {
    * `UNAVAILABLE`, `OUTCOME_UNKNOWN`, `DENIED`, `LIMIT`, `CLOSED`, or the signal's reason.
    */
   run(call: ScriptCall, options?: CallOptions): Promise<Reply> {
-    return this.#attempt(call, options, (link) => link.run(call));
+    return this.#attempt(call, options, async (link) => this.#answered(await link.run(call)));
   }
 
   /** One plain command that only reads, with the deadline and the errors of `run`. */
   ask(command: string, args: readonly string[], options?: CallOptions): Promise<Reply> {
-    return this.#attempt({ name: command, effect: "read" }, options, (link) => link.send(command, args));
+    const call = { name: command, effect: "read" } as const;
+    return this.#attempt(call, options, async (link) => this.#answered(await link.send(command, args)));
   }
 
   /**
@@ -103,9 +104,7 @@ export class Connection {
           await sleep(this.#clock, backoffMs(this.#clock, tries, 250), unsent.signal);
         }
         link = await abortable(this.#ready(), unsent.signal);
-        const reply = await abortable(work(link), sentOnce.signal);
-        this.#failures = 0;
-        return reply;
+        return await abortable(work(link), sentOnce.signal);
       } catch (error) {
         this.closed.throwIfAborted();
         const verdict = verdictOn(error);
@@ -135,6 +134,7 @@ export class Connection {
   }
 
   async #open(): Promise<Link> {
+    this.closed.throwIfAborted();
     if (this.#link?.ended.aborted) this.#failed();
     this.#link = undefined;
     const restMs = this.#restsUntilMs - this.#clock.monotonicMs();
@@ -147,6 +147,11 @@ export class Connection {
       this.#failed();
       throw error;
     }
+  }
+
+  #answered(reply: Reply): Reply {
+    this.#failures = 0;
+    return reply;
   }
 
   #failed(): void {

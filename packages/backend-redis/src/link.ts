@@ -126,7 +126,9 @@ export class Link {
     this.#asked(quietMs);
     return abortable(answer, this.ended)
       .catch((error: unknown) => {
-        throw withoutArguments(error);
+        if (error !== this.ended.reason) throw withoutArguments(error);
+        // Whatever ended the connection says nothing of what was under way, even where it is a reply, to something else.
+        throw new Error(`the connection was lost: ${this.ended.reason.message}`, { cause: error });
       })
       .finally(() => this.#answered());
   }

@@ -5,10 +5,12 @@ import { runNode } from "../../../test/harness/child.ts";
 import { eventually } from "../../../test/harness/eventually.ts";
 import { listenAnywhere } from "../../../test/harness/ports.ts";
 import { type Redis, startRedis } from "../../../test/harness/redis-process.ts";
+import { redisBinaries } from "../../../test/harness/servers.ts";
 import { startProxy } from "../../../test/harness/tcp-proxy.ts";
 import { Connection } from "../src/connection.ts";
 import { type ScriptCall, script } from "../src/link.ts";
 import { type RedisOptions, settingsFrom } from "../src/options.ts";
+import { NotSent } from "../src/outcome.ts";
 import { Route } from "../src/route.ts";
 import { binary, codeOf, connectTo, put, timed } from "./rig.ts";
 
@@ -33,7 +35,7 @@ async function counted(server: Redis, key: string): Promise<number> {
   return Number((await server.call("GET", key)) ?? 0);
 }
 
-describe("a connection to Redis", () => {
+describe.each(redisBinaries())("a connection to Redis, on $name", () => {
   it("sends a script whole where the server does not know it, and by its name from then on", async () => {
     await using server = await startRedis({ binary: binary() });
     using connection = new Scoped(server);
@@ -92,6 +94,35 @@ describe("a connection to Redis", () => {
     expect(await unsent).toMatchObject({ value: reason });
     expect((await unsent).tookMs).toBeLessThan(400);
     expect(await counted(server, "n")).toBe(2);
+  });
+
+  it.each([
+    Object.assign(new Error("LOADING Redis is loading the dataset in memory"), { name: "ReplyError" }),
+    Object.assign(new Error("bad record mac"), { code: "ERR_SSL_DECRYPTION_FAILED_OR_BAD_RECORD_MAC" }),
+    new NotSent("closing"),
+  ])("leaves a write unknown that was under way when the connection ended, for whatever reason: %s", async (reason) => {
+    await using server = await startRedis({ binary: binary() });
+    using connection = new Scoped(server);
+    await connection.run(increment("n"));
+    const link = await connection.link();
+    server.pause();
+    const write = codeOf(connection.run(increment("n")));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    link.drop(reason);
+    expect(await write).toBe("OUTCOME_UNKNOWN");
+    server.resume();
+    // It was carried out.
+    expect(await connection.run(increment("n"))).toBe(3);
+  });
+
+  it("is as patient with a server that takes every connection and answers nothing useful", async () => {
+    await using server = await startRedis({ binary: binary() });
+    await using proxy = await startProxy(server.url);
+    using connection = new Scoped(proxy);
+    const until = performance.now() + 2_000;
+    while (performance.now() < until) (await connection.link()).drop(new Error("of no use"));
+    expect(proxy.accepted).toBeGreaterThan(2);
+    expect(proxy.accepted).toBeLessThan(30);
   });
 
   it("leaves a silent server for a new connection within its patience, and repeats there what it may", async () => {
