@@ -215,11 +215,11 @@ export class ZooKeeperKv implements KV {
       const { then, else: otherwise = [] } = txn;
       // All at once, though only one branch will count.
       const writes = then.some((one) => "put" in one);
-      const [succeeded, there, ifHeld, ifNot] = await Promise.all([
-        allHold(txn, view),
-        Promise.all(then.map((one) => "delete" in one && view.entry(one.delete, true))),
+      const [ifHeld, ifNot, succeeded, there] = await Promise.all([
         writes ? [] : answers(then, view),
         answers(otherwise, view),
+        allHold(txn, view),
+        Promise.all(then.map((one) => "delete" in one && view.entry(one.delete, true))),
       ]);
       if (!succeeded) return { succeeded, given: ifNot };
       if (writes || there.some((entry) => entry)) return undefined;
@@ -236,14 +236,18 @@ function leaseOf({ then }: Txn): Lease | undefined {
   return undefined;
 }
 
-/** Of reads what they give, of deletes that there was nothing, of puts nothing. */
-function answers(operations: readonly Operation[], view: View): Promise<Answers> {
-  return Promise.all(
-    operations.map(async (one) => {
-      if (isRead(one)) return answer(one, view);
-      return () => ("delete" in one ? false : undefined);
-    }),
-  );
+/**
+ * Of reads what they give, of deletes that there was nothing, of puts nothing. Lists go out first: what was created
+ * between two replies, only a directory that is listed after the first of them can show.
+ */
+async function answers(operations: readonly Operation[], view: View): Promise<Answers> {
+  const given = new Map<Operation, Promise<Answers[number]>>();
+  const inOrder = [...operations].sort((a, b) => Number("list" in b) - Number("list" in a));
+  for (const one of inOrder) {
+    const result = "delete" in one ? false : undefined;
+    given.set(one, isRead(one) ? answer(one, view) : Promise.resolve(() => result));
+  }
+  return Promise.all(operations.map((one) => given.get(one) as Promise<Answers[number]>));
 }
 
 /** The nodes of which any version will do, as long as they are there and were not made anew: what is only written, say. */
