@@ -134,7 +134,7 @@ describe.each(postgresBinaries())("the example on $name, when things break", ({ 
   });
 
   test("lets no commit wait for its turn for long after its caller gave up, nor others wait for it", async () => {
-    await using backend = await postgres({ url: server.url, callTimeoutMs: 1_500 }).connect();
+    await using backend = await postgres({ url: server.url, callTimeoutMs: 4_000 }).connect();
     await using holder = await direct(server.url);
     await holder.query("begin");
     await holder.query("select turn()");
@@ -143,9 +143,9 @@ describe.each(postgresBinaries())("the example on $name, when things break", ({ 
       backend.kv.commit(put(`late/${index}`), { timeoutMs: 300 }),
     );
     expect(new Set(await Promise.all(commits.map(outcomeOf)))).toEqual(new Set(["OUTCOME_UNKNOWN"]));
+    expect(await backend.kv.get("late/0", { timeoutMs: 1_500 }), "on a connection of its own").toBeUndefined();
     expect((await holder.query(waiting)).rowCount, "they wait, each on a connection").toBe(5);
-    expect(await backend.kv.get("late/0", { timeoutMs: 700 }), "on a connection of its own").toBeUndefined();
-    await eventually(async () => (await holder.query(waiting)).rowCount === 0);
+    await eventually(async () => (await holder.query(waiting)).rowCount === 0, { timeoutMs: 10_000 });
     await holder.query("commit");
     expect((await backend.kv.list("late/")).entries).toEqual([]);
   });
