@@ -5,6 +5,7 @@ import { eventually, type Suite } from "../context.ts";
 import { fill, numbered, remove, texts, write } from "../entries.ts";
 import { intercepted } from "../intercepted.ts";
 import { failsWith } from "../ports/leases.ts";
+import { startDeafened } from "./deaf-watches.ts";
 import { quiet, rejection, start, startLinked, staysOpen, within } from "./process.ts";
 import { cost, startCounted } from "./round-trips.ts";
 import { closeAll, seeds, Trouble } from "./under-jitter.ts";
@@ -146,16 +147,12 @@ export function replica(suite: Suite): void {
   });
 
   suite.it("looks again after a gap, since what it missed comes no more", async (backend, scene) => {
-    const holes: { deaf: boolean; gap?: () => void } = { deaf: false };
-    const { conclave } = await start(scene, {}, (inner) => ({
-      ...inner,
-      watches: { watch: async (range, options) => deafened(await inner.watches.watch(range, options), holes) },
-    }));
+    const { conclave, ears } = await startDeafened(scene);
     await using copy = await conclave.replica("p/");
-    holes.deaf = true;
+    ears.deaf = true;
     await write(backend.kv, { "p/missed": "1" });
     await quiet(backend, scene);
-    holes.deaf = false;
+    ears.deaf = false;
     await write(backend.kv, { "p/heard": "2" });
     await scene.eventually(backend, () => expect(shown(copy)).toEqual({ "p/missed": "1", "p/heard": "2" }));
   });
@@ -251,21 +248,4 @@ class SlowLists {
     const { get, commit } = inner.kv;
     return { ...inner, kv: { get: get.bind(inner.kv), commit: commit.bind(inner.kv), list } };
   }
-}
-
-/** A watch that, after a while in which it heard nothing, says that it may have missed something. */
-function deafened(watch: Watch, holes: { readonly deaf: boolean }): Watch {
-  async function* batches() {
-    let missed = false;
-    for await (const batch of watch) {
-      if (holes.deaf) {
-        missed = true;
-        continue;
-      }
-      if (missed) yield { gap: true } as const;
-      missed = false;
-      yield batch;
-    }
-  }
-  return { [Symbol.asyncIterator]: batches, [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose]() };
 }

@@ -2,8 +2,9 @@ import type { Instance, InstanceCallbacks } from "@conclave/core";
 import { sleep } from "@conclave/core/backend";
 import { expect } from "vitest";
 import { eventually, type Scene, type Suite } from "../context.ts";
+import { startDeafened } from "./deaf-watches.ts";
 import { addresses } from "./directory.ts";
-import { type Process, start, startLinked, startPair, within } from "./process.ts";
+import { type Process, quiet, start, startLinked, startPair, within } from "./process.ts";
 
 /** Longer than a view takes to find out, unprompted, that the store is away or back. */
 const probingMs = 20_000;
@@ -83,6 +84,21 @@ export function views(suite: Suite): void {
     );
     expect(other).toBeDefined();
     expect(warnings).toEqual([expect.stringContaining("no room")]);
+  });
+
+  suite.it("shows what came and went while its watch may have missed something", async (backend, scene) => {
+    const registrar = await start(scene);
+    const { conclave, ears } = await startDeafened(scene);
+    const service = registrar.conclave.service("a");
+    const goes = await service.register({ id: "1", address: "x:1" });
+    await using view = await conclave.service("a").instances();
+    ears.deaf = true;
+    await goes.deregister();
+    await service.register({ id: "2", address: "x:2" });
+    await quiet(backend, scene);
+    ears.deaf = false;
+    await service.register({ id: "3", address: "x:3" });
+    await scene.eventually(backend, () => expect(addresses(view.snapshot)).toEqual({ "2": "x:2", "3": "x:3" }));
   });
 
   suite.it("calls back no more once the subscription is disposed", async (backend, scene) => {
