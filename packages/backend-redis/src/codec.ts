@@ -1,6 +1,7 @@
 import {
   type Commit,
   type Condition,
+  CoordinationError,
   decode,
   type Entry,
   type Listing,
@@ -34,8 +35,11 @@ export function encodeLease(id: string): string {
   return id;
 }
 
-/** An entry: created, modified and lease in so many bytes each, then the value, which is copied. */
+/** An entry: created, modified and lease in 16, 16 and 32 bytes, then the value, which is copied. Throws `CORRUPT`. */
 export function decodeEntry(key: string, packed: Buffer): Entry {
+  if (packed.length < headBytes || !/^\d{32}$/.test(packed.toString("latin1", 0, 32))) {
+    throw new CoordinationError("CORRUPT", `the entry of ${key} was not written by this backend`);
+  }
   const lease = packed.toString("latin1", 32, headBytes);
   return {
     key,

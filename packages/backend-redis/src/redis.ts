@@ -15,19 +15,21 @@ import { type RedisOptions, type Settings, settingsFrom } from "./options.ts";
 import { Route } from "./route.ts";
 import { selfTest } from "./self-test.ts";
 import { Horizon, Space } from "./store.ts";
-import { RedisWatches } from "./watches.ts";
+import { RedisWatches, tickMs } from "./watches.ts";
 
 const limits: Limits = { ...portableLimits, minTtlMs, maxTtlMs: 24 * 60 * 60 * 1_000 };
 
 const guarantees: Guarantees = {
   consistency: "Single primary: linearizable while one primary serves and keeps its data.",
-  expiryLagMs: 500,
+  expiryLagMs: tickMs,
   watchDelayMs: 150,
   failover:
     "May lose what the primary acknowledged last: two may then believe that they hold a lock. Watches tell of it by a " +
-    "gap, and revisions, so fencing tokens, never repeat or go back.",
+    "gap, and revisions, so fencing tokens, never repeat or go back while the servers' clocks agree.",
   mayForget: true,
-  cost: "A commit is one round trip and one run of a script. A lease is an object in the store.",
+  cost:
+    "A commit is one round trip and one run of a script. A lease is an object in the store. A client has up to three " +
+    "connections, and while it watches it hears of every change in its space and asks twice a second for leases to end.",
 };
 
 /**

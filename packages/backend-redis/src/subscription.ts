@@ -34,8 +34,8 @@ export class Subscription {
     const mine = changes.filter(({ key }) => this.#covers(key));
     if (mine.length === 0) return;
     for (const { packed } of mine) this.#pendingBytes += changeBytes + (packed?.length ?? 0);
-    this.#isBehind = this.#pendingBytes > backlogBytes;
-    // A reader that is behind reads what lies there, and is then told of the gap.
+    // A reader that is behind reads what lies there, and is then told of the gap. One batch alone is never too much.
+    this.#isBehind = this.feed.pending > 0 && this.#pendingBytes > backlogBytes;
     if (!this.#isBehind) this.feed.push({ revision, changes: mine.map((change) => decodeChange(revision, change)) });
   }
 

@@ -2,6 +2,7 @@ import type { Backend, Watch, WatchBatch } from "@conclave/core/backend";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { eventually } from "../../../test/harness/eventually.ts";
 import { type Redis, startRedis } from "../../../test/harness/redis-process.ts";
+import { redisBinaries } from "../../../test/harness/servers.ts";
 import { Connection } from "../src/connection.ts";
 import { settingsFrom } from "../src/options.ts";
 import { Route } from "../src/route.ts";
@@ -31,7 +32,8 @@ function told(batches: readonly WatchBatch[]): string[] {
 
 const numbered = (count: number, prefix: string) => Array.from({ length: count }, (_, index) => `${prefix}${index}`);
 
-describe("a watch of Redis", () => {
+// Many keys take a busy machine long.
+describe.each(redisBinaries())("a watch of Redis, on $name", { timeout: 60_000 }, () => {
   let server: Redis;
   let writer: Backend;
   const open: AsyncDisposable[] = [];
@@ -165,6 +167,19 @@ describe("a watch of Redis", () => {
     expect(seen).toEqual([...numbered(seen.length - 2, ""), "gap", "after"]);
     expect(seen.length).toBeGreaterThan(20);
     expect(seen.length).toBeLessThan(50);
+  });
+
+  it("shows one batch that is too much by itself", async () => {
+    const lease = await writer.leases.grant({ ttlMs: 600_000 });
+    const leased = numbered(36_000, "leased/");
+    for (let from = 0; from < leased.length; from += 1_000) {
+      const lots = Array.from({ length: 10 }, (_, lot) => leased.slice(from + lot * 100, from + lot * 100 + 100));
+      await Promise.all(lots.map((lot) => writer.kv.commit({ then: lot.map((key) => put(key, "", lease)) })));
+    }
+    const batches = read(await writer.watches.watch({ prefix: "leased/" }));
+    await lease.revoke();
+    await eventually(() => batches.length > 0, { timeoutMs: 20_000 });
+    expect(told(batches)[0]?.split(" ")).toHaveLength(leased.length);
   });
 
   it("hears within moments that a lease is over, when nobody calls", async () => {
