@@ -109,8 +109,8 @@ export class Link {
    * Renews the session, and gives what the server now grants it, in milliseconds. Tried again like a read.
    *
    * That a server answers proves nothing: a follower answers pings and reads by itself, for as long as it takes it to
-   * notice that it is cut off from its leader, who alone decides what has expired, and hears of who was there only with
-   * every second tick. A new handshake is asked of the leader, who counts from then. But that may be a leader who has
+   * notice that it is cut off from its leader, who alone decides what has expired, and hears of who was there only twice
+   * in a tick. A new handshake is asked of the leader, who counts from then. But that may be a leader who has
    * been deposed without knowing; so a write follows on the same connection, which the majority must agree to. A leader
    * that comes after grants every session its whole time anew.
    */

@@ -22,6 +22,7 @@ import {
 import { zookeeper } from "../src/index.ts";
 import { Layout } from "../src/layout.ts";
 import type { Link } from "../src/link.ts";
+import { startDivisibleEnsemble } from "./divisible-ensemble.ts";
 import { Links, outcomeOf } from "./rig.ts";
 
 const root = "/conclave";
@@ -356,6 +357,58 @@ describe.each(zookeeperBinaries())("a client of $name", (program) => {
       for (const { ttlMs } of renewed) expect(ttlMs).toBe(4_000);
       expect(Math.min(...lived)).toBeGreaterThan(4_000);
       expect((await backend.kv.list("doomed/")).entries).toEqual([]);
+    });
+
+    test("renews no lease by a server that is cut off from the leader, though it answers reads by itself", {
+      timeout: 60_000,
+    }, async () => {
+      // A server that is cut off finds that out after five seconds, and a lease is gone in one.
+      await using divisible = await startDivisibleEnsemble({
+        ...program,
+        ...{ tickTimeMs: 500, minSessionMs: 1_000, config: { syncLimit: 10 } },
+      });
+      const [lonely] = divisible.followers as [ZooKeeper];
+      await using links = new Links();
+      const witness = await links.open([divisible.leader]);
+      await using near = await client([divisible.leader]);
+      await using backend = await client([lonely]);
+      const reader = await links.open([lonely]);
+      const held = await Promise.all(
+        Array.from({ length: 5 }, async (_, index) => {
+          const lease = await backend.leases.grant({ ttlMs: 1_000 });
+          const key = `lonely/${index}`;
+          await backend.kv.commit({ then: [put(key, "", lease)] });
+          return { lease, freed: goneMs(witness, key), renewals: 0, heldUntilMs: 0 };
+        }),
+      );
+      let [stop, readMs] = [false, 0];
+      const renewing = held.map(async (one) => {
+        while (!stop) {
+          const sentMs = performance.now();
+          const ttlMs = await one.lease.keepAlive({ timeoutMs: 250 }).catch(() => 0);
+          if (ttlMs > 0) {
+            one.renewals += 1;
+            one.heldUntilMs = sentMs + ttlMs;
+          }
+          await pause(100);
+        }
+      });
+      const reading = (async () => {
+        while (!stop) {
+          if ((await outcomeOf(reader.exists("/", undefined, { timeoutMs: 250 }))) === "done")
+            readMs = performance.now();
+          await pause(50);
+        }
+      })();
+      await eventually(() => held.every(({ renewals }) => renewals >= 5));
+      divisible.isolate(lonely);
+      const freedMs = await Promise.all(held.map(({ freed }) => freed));
+      await pause(1_000);
+      stop = true;
+      await Promise.all([...renewing, reading]);
+      for (const [index, { heldUntilMs }] of held.entries()) expect(freedMs[index]).toBeGreaterThan(heldUntilMs);
+      expect(readMs).toBeGreaterThan(Math.max(...freedMs));
+      expect((await near.kv.list("lonely/")).entries).toEqual([]);
     });
 
     test("leaves a server that stands still for the others", { timeout: 60_000 }, async () => {
