@@ -9,7 +9,7 @@ import {
   type Txn,
 } from "@conclave/core/backend";
 import { decodeEntry, decodeList, decodeTxn, encodeList, encodeTxn, writes } from "./codec.ts";
-import type { Space } from "./store.ts";
+import type { Space } from "./space.ts";
 
 /** Keys and values of Redis: each call is one run of the script. */
 export class RedisKv implements KV {

@@ -7,7 +7,7 @@ import {
   type Leases,
 } from "@conclave/core/backend";
 import { encodeLease } from "./codec.ts";
-import type { Space } from "./store.ts";
+import type { Space } from "./space.ts";
 
 /** What a shorter time to live is raised to: about what a renewal over a busy network takes. */
 export const minTtlMs = 100;

@@ -14,7 +14,7 @@ import { minTtlMs, RedisLeases } from "./leases.ts";
 import { type RedisOptions, type Settings, settingsFrom } from "./options.ts";
 import { Route } from "./route.ts";
 import { selfTest } from "./self-test.ts";
-import { Horizon, Space } from "./store.ts";
+import { Horizon, Space } from "./space.ts";
 import { RedisWatches, tickMs } from "./watches.ts";
 
 const limits: Limits = { ...portableLimits, minTtlMs, maxTtlMs: 24 * 60 * 60 * 1_000 };

@@ -12,7 +12,7 @@ import { decodePosition, isBefore, type Position } from "./changes.ts";
 import type { Connection } from "./connection.ts";
 import type { Reply } from "./link.ts";
 import { changesKey } from "./script.ts";
-import type { Space } from "./store.ts";
+import type { Space } from "./space.ts";
 import { Subscription } from "./subscription.ts";
 
 /** How long a lease may have been over before watches hear of it: so often we have the store look. */

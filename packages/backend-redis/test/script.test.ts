@@ -9,7 +9,7 @@ import { RedisKv } from "../src/kv.ts";
 import { RedisLeases } from "../src/leases.ts";
 import type { Reply } from "../src/link.ts";
 import { changesKey, store } from "../src/script.ts";
-import { Horizon, Space } from "../src/store.ts";
+import { Horizon, Space } from "../src/space.ts";
 
 /** A client as plain as can be: the script, and what it is told and answers, without the ways to a server that fails. */
 class Bare {

@@ -7,7 +7,7 @@ import { Connection } from "../src/connection.ts";
 import { settingsFrom } from "../src/options.ts";
 import { Route } from "../src/route.ts";
 import { changesKey, keysOf } from "../src/script.ts";
-import { Horizon, Space } from "../src/store.ts";
+import { Horizon, Space } from "../src/space.ts";
 import { RedisWatches } from "../src/watches.ts";
 import { binary, connectThrough, connectTo, put } from "./rig.ts";
 
