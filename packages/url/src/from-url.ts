@@ -28,16 +28,13 @@ export async function connectUrl(url: string, options?: ConnectOptions): Promise
   return connect(fromUrl(url), options);
 }
 
-/** Loads once, when first asked; what failed is tried again. */
+/** Loads once, when first asked. */
 function lazily(load: () => Promise<Connector>): Connector {
   let loading: Promise<Connector> | undefined;
   return {
     async connect(options) {
       options?.signal?.throwIfAborted();
-      loading ??= load().catch((error: unknown) => {
-        loading = undefined;
-        throw error;
-      });
+      loading ??= load();
       return (await loading).connect(options);
     },
   };
