@@ -105,8 +105,10 @@ export class ZooKeeperKv implements KV {
       const outcome = found ? await this.#write(txn, found, link, deadline) : await this.#decide(txn, deadline);
       if (outcome) return outcome;
       if (!found && link.ended.aborted) throw link.ended.reason;
-      hopes = !link.ended.aborted;
-      if (found) await backoff(this.#clock, deadline, attempt, "others wrote what it depends on, again and again");
+      // What was to be created is there, most likely, so that it is refused.
+      hopes = found !== unseen && !link.ended.aborted;
+      if (found && hopes)
+        await backoff(this.#clock, deadline, attempt, "others wrote what it depends on, again and again");
       found = undefined;
     }
   }

@@ -61,11 +61,12 @@ export class ZooKeeperLeases implements Leases {
   }
 }
 
-/** The shortest and the longest session that the servers grant, in milliseconds. Changes what the link itself has. */
-export async function grantable(
-  link: Link,
+/** The shortest session that the servers grant, in milliseconds. Opens one, and leaves it to expire. */
+export async function shortestSession(
+  options: Omit<LinkOptions, "sessionTimeoutMs" | "lasting">,
   call?: CallOptions,
-): Promise<{ readonly minTtlMs: number; readonly maxTtlMs: number }> {
-  const minTtlMs = await link.askFor(1, call);
-  return { minTtlMs, maxTtlMs: await link.askFor(2 ** 31 - 1, call) };
+): Promise<number> {
+  const link = await openLink({ ...options, sessionTimeoutMs: 1, lasting: false }, call);
+  link.abandon();
+  return link.timeoutMs;
 }

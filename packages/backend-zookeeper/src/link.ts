@@ -124,12 +124,6 @@ export class Link {
     return this.timeoutMs;
   }
 
-  /** Has the session last longer, or not so long; gives what the server grants, in milliseconds. */
-  async askFor(sessionTimeoutMs: number, call?: CallOptions): Promise<number> {
-    this.#session.askedMs = sessionTimeoutMs;
-    return this.renew(call);
-  }
-
   /**
    * Closes the session, which removes its nodes in one transaction, and ends the link. Resolves also when the session was
    * gone. Rejects as a multi does; the link is then still there.

@@ -14,15 +14,15 @@ import {
 import { Deadline } from "./deadline.ts";
 import { ZooKeeperKv } from "./kv.ts";
 import { creation, Layout } from "./layout.ts";
-import { grantable, ZooKeeperLeases } from "./leases.ts";
+import { shortestSession, ZooKeeperLeases } from "./leases.ts";
 import { type Horizon, Link } from "./link.ts";
 import { type Settings, settingsFrom, type ZooKeeperOptions } from "./options.ts";
 import { Reader } from "./reader.ts";
 import { Sweeper } from "./sweeper.ts";
 import { ZooKeeperWatches } from "./watches.ts";
 
-/** What the session that reads and watches asks for; servers grant twenty of their ticks at most. */
-const longestSessionMs = 60_000;
+/** What the session that reads and watches asks for, to be told the most that is granted: 20 ticks, unless servers are told otherwise. */
+const longestSessionMs = 2 ** 31 - 1;
 
 /** How long a client that is closed takes to leave things tidy. */
 const farewellMs = 250;
@@ -65,8 +65,8 @@ async function connect(settings: Settings, options: ConnectorOptions = {}): Prom
   try {
     await link.open(deadline.call);
     const layout = new Layout(settings.root);
-    await layGround(link, layout, deadline);
-    const granted = await grantable(link, deadline.call);
+    const [minTtlMs] = await Promise.all([shortestSession(shared, deadline.call), layGround(link, layout, deadline)]);
+    const granted = { minTtlMs, maxTtlMs: link.timeoutMs };
     const leases = new ZooKeeperLeases(shared);
     return checked(new ZooKeeperBackend(link, leases, layout, settings, { ...portableLimits, ...granted }));
   } catch (error) {

@@ -13,7 +13,7 @@ export const costs: Costs = {
   list: 2,
   put: 2,
   compareAndSet: 2,
-  refusal: 3,
+  refusal: 2,
   snapshot: 2,
   leasedPut: 2,
   keepAlive: 2,
