@@ -332,7 +332,7 @@ export function rwLockLoss(suite: Suite): void {
 
   suite.it("loses no downgrade to an outage of who waits for it", async (backend, scene) => {
     const hold = await (await start(scene)).conclave.rwLock("a").write();
-    const process = await startLinked(scene, { ttlMs: 100 * scene.timing.ttlMs });
+    const process = await startLinked(scene, { ttlMs: Math.min(100 * scene.timing.ttlMs, backend.limits.maxTtlMs) });
     const reader = await join(backend, scene, process, "read");
     process.link.cut();
     await hold.downgrade();

@@ -416,7 +416,7 @@ export function semaphoreLoss(suite: Suite): void {
 
   suite.it("sleeps through no release and no growth that an outage hides from it", async (backend, scene) => {
     const [first, second] = (await takeAll(await start(scene), 1, 1)) as [Permit, Permit];
-    const process = await startLinked(scene, { ttlMs: 100 * scene.timing.ttlMs });
+    const process = await startLinked(scene, { ttlMs: Math.min(100 * scene.timing.ttlMs, backend.limits.maxTtlMs) });
     const head = await join(backend, scene, process);
     const behind = await join(backend, scene, process);
     process.link.cut();
