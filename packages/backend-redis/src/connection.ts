@@ -20,6 +20,8 @@ const longestRestMs: Record<Purpose, number> = { calls: 1_000, leases: 250, even
 /** A link that lasted so long was a good one, in milliseconds. */
 const goodLifeMs = 5_000;
 const redirectsAtOnce = 3;
+/** A write that was surely refused is not sent again with less time than this, to end as undone rather than as unknown. */
+const shortestWriteMs = 100;
 
 /**
  * A way to the primary that lasts: it keeps one link, opens the next when that ends, and repeats what may be repeated.
@@ -88,6 +90,7 @@ export class Connection {
     { signal, timeoutMs = this.#callTimeoutMs }: CallOptions = {},
     work: (link: Link) => Promise<T>,
   ): Promise<T> {
+    const deadlineMs = this.#clock.monotonicMs() + timeoutMs;
     const late = new AbortController();
     using _timer = this.#clock.after(timeoutMs, () => {
       late.abort(new Error(`no answer within ${Math.round(timeoutMs)} ms`));
@@ -103,7 +106,10 @@ export class Connection {
         if (tries > redirectsAtOnce || (tries > 0 && movedTo(failure) === undefined && !(failure instanceof NotSent))) {
           await sleep(this.#clock, backoffMs(this.#clock, tries, 250), unsent.signal);
         }
-        link = await abortable(this.#ready(), unsent.signal);
+        const ready = await abortable(this.#ready(), unsent.signal);
+        const isTooLate = this.#clock.monotonicMs() > deadlineMs - shortestWriteMs;
+        if (tries > 0 && call.effect === "write" && isTooLate) throw failureOf(failure, call, maybeApplied);
+        link = ready;
         return await abortable(work(link), sentOnce.signal);
       } catch (error) {
         this.closed.throwIfAborted();
