@@ -92,6 +92,12 @@ describe.each(redisBinaries())("the script, on $name", { timeout: 60_000 }, ({ b
     expect(await kv.get("none")).toBeUndefined();
   });
 
+  it("calls CORRUPT what it did not write", async () => {
+    const bare = open();
+    await bare.client.hset(bare.space.keys[1] as string, "short", "x", "long", "y".repeat(100));
+    for (const key of ["short", "long"]) await expect(bare.kv.get(key)).rejects.toMatchObject({ code: "CORRUPT" });
+  });
+
   it("gives a value of 512 KiB back", async () => {
     const { kv } = open();
     const value = new Uint8Array(512 * 1024 - 3).fill(7);
