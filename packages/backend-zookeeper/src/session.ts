@@ -7,7 +7,7 @@ import { isExpired } from "./outcome.ts";
 /** How to have a session. */
 export interface SessionOptions {
   readonly servers: readonly Server[];
-  /** The session timeout to ask for at first, in milliseconds. */
+  /** The session timeout to ask for, in milliseconds. */
   readonly sessionTimeoutMs: number;
   /** `user:password` for the digest scheme: nodes are then created for that user alone, and otherwise for everybody. */
   readonly auth: string | undefined;
@@ -28,10 +28,13 @@ export interface Horizon {
   zxid: bigint;
 }
 
-const shortestPatienceMs = 250;
-const longestPatienceMs = 4_000;
-const longestQuietMs = 2_500;
+/** How long a server may say nothing while requests wait: a third of the session's time, within these bounds. */
+const patienceBoundsMs = [1_000, 4_000] as const;
+/** How long it may take over a handshake: a sixth, since who renews must get to another server in time. */
+const handshakeBoundsMs = [250, 2_000] as const;
+/** To open a session is a write, which may take longer than to go on with one. */
 const shortestOpeningMs = 1_000;
+const longestQuietMs = 2_500;
 
 /** The longest pause between two attempts, in milliseconds. */
 export const longestRestMs = 500;
@@ -49,14 +52,11 @@ export class Session {
   #waiting = 0;
   #server: number;
   #heartbeat: Disposable | undefined;
-  /** What to ask for at the next handshake, in milliseconds. */
-  askedMs: number;
   /** Why there was no connection, the last time that there was none. */
   lastFailure: unknown;
 
   constructor(options: SessionOptions) {
     this.#options = options;
-    this.askedMs = options.sessionTimeoutMs;
     this.#server = Math.floor(options.clock.random() * options.servers.length);
   }
 
@@ -104,8 +104,7 @@ export class Session {
   async #open(): Promise<Connection> {
     const { servers, clock } = this.#options;
     for (let failures = 0; ; ) {
-      // A server that hears of the session anew drops the connection it had, with what was under way on it.
-      await this.#retired?.idle();
+      await this.#settled();
       this.ended.throwIfAborted();
       try {
         const connection = await this.#handshake(Math.floor(failures / servers.length));
@@ -127,24 +126,35 @@ export class Session {
     }
   }
 
+  /** A server that hears of the session anew drops the connection it had; so what is under way there is given some time. */
+  async #settled(): Promise<void> {
+    const retired = this.#retired;
+    using _timer = this.#options.clock.after(this.#within(handshakeBoundsMs, 6), () =>
+      retired?.destroy("the session could not wait for it"),
+    );
+    await retired?.idle();
+  }
+
   #handshake(rounds: number): Promise<Connection> {
-    const { servers, horizon, auth, clock, lasting } = this.#options;
+    const { servers, horizon, auth, clock } = this.#options;
     const { host, port } = servers[this.#server % servers.length] as Server;
-    const sessionTimeoutMs = this.askedMs;
-    // What the session has may be short by now, and what it is to have longer.
-    const timeoutMs = Math.max(this.#timeoutMs, sessionTimeoutMs);
-    const patienceMs = Math.max(shortestPatienceMs, Math.min(timeoutMs / (lasting ? 3 : 6), longestPatienceMs));
-    // To open a session is a write, which may take its time; to go on with one is not.
-    const firstMs = this.#key ? patienceMs : Math.max(patienceMs, shortestOpeningMs);
+    const resumingMs = this.#within(handshakeBoundsMs, 6);
+    const timeoutMs = this.#key ? resumingMs : Math.max(resumingMs, shortestOpeningMs);
     return Connection.open(
       {
-        ...{ host, port, auth, clock, patienceMs, sessionTimeoutMs },
-        session: this.#key,
+        ...{ host, port, auth, clock, session: this.#key },
+        sessionTimeoutMs: this.#options.sessionTimeoutMs,
         zxid: horizon.zxid,
-        timeoutMs: firstMs * 2 ** Math.min(rounds, 3),
+        timeoutMs: timeoutMs * 2 ** Math.min(rounds, 3),
+        patienceMs: this.#within(patienceBoundsMs, 3),
       },
       this.ended,
     );
+  }
+
+  #within([leastMs, mostMs]: readonly [number, number], part: number): number {
+    const timeoutMs = this.#timeoutMs || this.#options.sessionTimeoutMs;
+    return Math.max(leastMs, Math.min(timeoutMs / part, mostMs));
   }
 
   #adopt(connection: Connection): void {
