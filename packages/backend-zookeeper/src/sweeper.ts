@@ -56,10 +56,9 @@ export class Sweeper {
     }
   }
 
-  /** Looks after the last directories once more, as far as that gets within so many milliseconds, and then no more. */
-  async finish(timeoutMs: number): Promise<void> {
+  /** Looks after the last directories once more, as far as that gets by the deadline, and then no more. */
+  async finish(deadline: Deadline): Promise<void> {
     this.#timer?.[Symbol.dispose]();
-    const deadline = new Deadline(this.#options.clock, { timeoutMs }, 0);
     const removals = [...this.#directories.keys()]
       .slice(-mostAtLast)
       .map((directory) => this.#removeIfEmpty(directory, deadline));

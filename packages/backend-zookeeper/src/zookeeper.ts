@@ -25,7 +25,7 @@ import { ZooKeeperWatches } from "./watches.ts";
 const longestSessionMs = 2 ** 31 - 1;
 
 /** How long a client that is closed takes to leave things tidy. */
-const farewellMs = 250;
+const farewellMs = 1_000;
 
 /** How long an empty directory is left alone, since what was in it may well come again. */
 const emptyRestMs = 30_000;
@@ -138,8 +138,9 @@ class ZooKeeperBackend implements Backend {
   async [Symbol.asyncDispose](): Promise<void> {
     const reason = new CoordinationError("CLOSED", "this client of ZooKeeper was closed");
     this.leases.abandon(reason);
-    await this.#sweeper.finish(farewellMs);
+    const farewell = new Deadline(this.clock, { timeoutMs: farewellMs }, farewellMs);
+    await this.#sweeper.finish(farewell);
     // The servers would keep the other session, and its watches, until it is over.
-    await this.#link.close({ timeoutMs: farewellMs }, reason).catch(() => this.#link.abandon(reason));
+    await this.#link.close(farewell.call, reason).catch(() => this.#link.abandon(reason));
   }
 }

@@ -1,6 +1,7 @@
 import { type Backend, encode, type Lease, systemClock } from "@conclave/core/backend";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { zookeeperServers } from "../../../test/harness/servers.ts";
+import { Deadline } from "../src/deadline.ts";
 import { zookeeper } from "../src/index.ts";
 import { ZooKeeperKv } from "../src/kv.ts";
 import { Layout, parentOf } from "../src/layout.ts";
@@ -44,7 +45,7 @@ for (const server of zookeeperServers()) {
       other = await zookeeper({ servers: opened.servers, root }).connect();
     });
     afterAll(async () => {
-      for (const sweeper of sweepers) await sweeper.finish(100);
+      for (const sweeper of sweepers) await sweeper.finish(new Deadline(systemClock, {}, 100));
       for (const link of links) link.abandon();
       await other[Symbol.asyncDispose]();
       await opened[Symbol.asyncDispose]();

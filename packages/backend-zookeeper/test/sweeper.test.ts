@@ -2,6 +2,7 @@ import { type Backend, encode, sleep, systemClock } from "@conclave/core/backend
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { eventually } from "../../../test/harness/eventually.ts";
 import { zookeeperServers } from "../../../test/harness/servers.ts";
+import { Deadline } from "../src/deadline.ts";
 import { zookeeper } from "../src/index.ts";
 import { Layout } from "../src/layout.ts";
 import { Link } from "../src/link.ts";
@@ -61,7 +62,7 @@ for (const server of zookeeperServers()) {
       await victim[Symbol.asyncDispose]();
       const sweeper = scene.sweeper(5);
       await eventually(async () => (await scene.left())?.join() === "dkept", { timeoutMs: 10_000 });
-      await sweeper.finish(100);
+      await sweeper.finish(new Deadline(systemClock, {}, 100));
       expect(await scene.backend.kv.get("kept/d")).toBeDefined();
     });
 
@@ -82,7 +83,7 @@ for (const server of zookeeperServers()) {
           }
         }),
       );
-      for (const sweeper of sweepers) await sweeper.finish(1_000);
+      for (const sweeper of sweepers) await sweeper.finish(new Deadline(systemClock, {}, 1_000));
       for (const other of others) await other[Symbol.asyncDispose]();
       expect(await scene.left()).toEqual([]);
     });
