@@ -225,20 +225,22 @@ describe("a connection to ZooKeeper", () => {
   });
 
   test("leaves no timer and no socket behind, however it ends", async () => {
-    const timers = () =>
-      process.getActiveResourcesInfo().filter((kind) => kind === "Timeout" || kind === "TCPSocketWrap");
+    const kinds = ["Timeout", "TCPSocketWrap", "TCPConnectWrap"];
+    const held = () => process.getActiveResourcesInfo().filter((kind) => kinds.includes(kind)).length;
     await using silent = await startFakeZooKeeper({ connected: () => {} });
     await using server = await startFakeZooKeeper({ asked: serve });
     await using refusing = await startFakeZooKeeper({ connected: (_, connection) => connection.drop() });
-    const before = timers().length;
+    const before = held();
     for (const where of [silent, refusing, { port: 1 }]) {
       await using links = new Links();
       expect(await outcomeOf(links.open([where], { callTimeoutMs: 200 }))).toBe("UNAVAILABLE");
-      const link = links.idle([where]);
-      const waiting = outcomeOf(link.exists("/node"));
-      await new Promise((resolve) => setTimeout(resolve, 20));
-      link.abandon();
-      expect(await waiting).toBe("CLOSED");
+      for (const afterMs of [0, 20]) {
+        const link = links.idle([where]);
+        const waiting = outcomeOf(link.exists("/node"));
+        if (afterMs > 0) await new Promise((resolve) => setTimeout(resolve, afterMs));
+        link.abandon();
+        expect(await waiting).toBe("CLOSED");
+      }
     }
     for (const lasting of [true, false]) {
       const link = await new Links().open([server], { lasting });
@@ -246,7 +248,8 @@ describe("a connection to ZooKeeper", () => {
       link.abandon();
     }
     await eventually(() => silent.connections + server.connections + refusing.connections === 0);
-    await eventually(() => timers().length <= before);
+    // Sooner than what was left would be over by itself.
+    await eventually(() => held() <= before, { timeoutMs: 1_500 });
   });
 
   test("shows credentials before anything else, each time, and waits until they are taken", async () => {
@@ -399,6 +402,42 @@ describe("the renewal of a session of ZooKeeper", () => {
     expect(await after).toMatchObject({ applied: true });
     expect(order).toEqual(["handshake", "multi", "handshake", "multi", "multi"]);
     await eventually(() => server.connections === 1);
+  });
+
+  test("has no request sent on the connection that it leaves, whose answers the server would keep", async () => {
+    let previous: FakeConnection | undefined;
+    await using server = await startFakeZooKeeper({
+      connected: ({ sessionId, timeoutMs }, connection) => {
+        previous?.drop();
+        previous = connection;
+        connection.welcome({ id: sessionId || 1n, timeoutMs });
+      },
+      asked: (request, connection) => void setTimeout(() => serve(request, connection), 30),
+    });
+    await using links = new Links();
+    const link = await links.open([server], { lasting: false });
+    for (let round = 0; round < 5; round++) {
+      const calls = [outcomeOf(link.renew())];
+      for (let turn = 0; turn < 20; turn++) {
+        calls.push(outcomeOf(link.multi(write)));
+        await undefined;
+      }
+      expect(await Promise.all(calls)).toEqual(calls.map(() => "done"));
+    }
+    expect(server.handshakes).toHaveLength(6);
+  });
+
+  test("does not wait for ever for what is under way", async () => {
+    await using server = await startFakeZooKeeper({
+      asked: (request, connection) => (connection.nth === 1 ? undefined : serve(request, connection)),
+    });
+    await using links = new Links();
+    const link = await links.open([server], { lasting: false, sessionTimeoutMs: 3_000 });
+    const stuck = outcomeOf(link.multi(write));
+    const startMs = performance.now();
+    expect(await link.renew()).toBe(3_000);
+    expect(performance.now() - startMs).toBeLessThan(950);
+    expect(await stuck).toBe("OUTCOME_UNKNOWN");
   });
 
   test("does not count a handshake that began before it", async () => {

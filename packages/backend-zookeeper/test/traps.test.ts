@@ -138,13 +138,13 @@ describe.each(zookeeperBinaries())("a link with $name", (program) => {
     test("without a sign, while nobody asks anything, has its watches called within the session's time", async () => {
       await using proxy = await startProxy(server.server);
       await using links = new Links();
-      const link = await links.open([proxy], { sessionTimeoutMs: 2_400 });
+      const link = await links.open([proxy], { sessionTimeoutMs: 3_000 });
       let called = false;
       await link.data(root, () => {
         called = true;
       });
       proxy.blackHole();
-      await eventually(() => called, { timeoutMs: 2_400 });
+      await eventually(() => called, { timeoutMs: 3_000 });
     });
 
     test("reports a write as UNAVAILABLE if there was none to send it on, and never sends it later", async () => {
