@@ -54,7 +54,7 @@ function lossOf(hold: { readonly signal: AbortSignal }): Promise<void> {
 
 const rounds = 20;
 
-describe("a failover to a replica that lags", () => {
+describe.each(redisBinaries())("a failover to a replica that lags, on $name", ({ faketime }) => {
   it("loses what it had acknowledged, and says so: watches by a gap, holders within a renewal, tokens and revisions by growing on", {
     timeout: 180_000,
   }, async () => {
@@ -162,8 +162,6 @@ describe("a failover to a replica that lags", () => {
       await replica.stop();
     }
   });
-
-  const faketime = redisBinaries()[0]?.faketime;
 
   it.runIf(faketime !== undefined)(
     "and whose clock is behind goes on above all that its clients have seen, as soon as one of them calls",

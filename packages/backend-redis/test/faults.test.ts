@@ -7,7 +7,7 @@ import { redisBinaries } from "../../../test/harness/servers.ts";
 import { Ledger } from "./ledger.ts";
 import { binary, codeOf, connectThrough, connectTo, Follower, put, timed } from "./rig.ts";
 
-describe("a redis that is killed", () => {
+describe.each(redisBinaries())("a redis that is killed, on $name", () => {
   it.each(["always", "everysec"] as const)(
     "and appends to a file (%s) keeps what it acknowledged, and its watches miss nothing",
     { timeout: 60_000 },
@@ -71,7 +71,7 @@ describe("a redis that is killed", () => {
   });
 });
 
-describe("an answer that is lost", () => {
+describe.each(redisBinaries())("an answer that is lost, on $name", () => {
   it("leaves each write done once: raw ones unknown, those of recipes exact", { timeout: 60_000 }, async () => {
     await using server = await startRedis({ binary: binary() });
     await using direct = await connectTo(server);
@@ -114,7 +114,7 @@ describe("an answer that is lost", () => {
   });
 });
 
-describe("a connection that goes dead without a word", () => {
+describe.each(redisBinaries())("a connection that goes dead without a word, on $name", () => {
   it("ends calls at their deadline, costs a holder its hold before another has it, and then all goes on", {
     timeout: 90_000,
   }, async () => {
@@ -159,7 +159,7 @@ describe("a connection that goes dead without a word", () => {
   });
 });
 
-describe("a redis that forgets scripts and kills connections", () => {
+describe.each(redisBinaries())("a redis that forgets scripts and kills connections, on $name", () => {
   it("fails no call and does no write twice, however often it is told to forget", { timeout: 30_000 }, async () => {
     await using server = await startRedis({ binary: binary() });
     await using backend = await connectTo(server);
@@ -208,16 +208,14 @@ describe("a redis that forgets scripts and kills connections", () => {
   });
 });
 
-describe("a redis whose clock is set", () => {
-  const library = redisBinaries()[0]?.faketime;
-
-  it.runIf(library !== undefined)(
+describe.each(redisBinaries())("a redis whose clock is set, on $name", ({ faketime }) => {
+  it.runIf(faketime !== undefined)(
     "forward ends leases early, which their holders learn by their next renewal, and backward keeps them longer",
     {
       timeout: 60_000,
     },
     async () => {
-      await using server = await startRedis({ binary: binary(), faketime: library as string });
+      await using server = await startRedis({ binary: binary(), faketime: faketime as string });
       await using backend = await connectTo(server);
       await using conclave = await connect(backend, { ttlMs: 3_000 });
       const follower = await Follower.of(backend, "k/");

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { makeCertificates } from "../../../test/harness/certificates.ts";
 import { eventually } from "../../../test/harness/eventually.ts";
 import { type Redis, startRedis, startRedisCluster } from "../../../test/harness/redis-process.ts";
+import { redisBinaries } from "../../../test/harness/servers.ts";
 import { redis } from "../src/index.ts";
 import { store } from "../src/script.ts";
 import { commandsOf, harmlessCall } from "../src/self-test.ts";
@@ -49,7 +50,7 @@ async function exercise(server: { readonly url: string }, options: object): Prom
   await (await backend.leases.grant({ ttlMs: 60_000 })).revoke();
 }
 
-describe("a redis with users", () => {
+describe.each(redisBinaries())("a redis with users, on $name", () => {
   it("serves one who may do what is needed and nothing more, and finds nothing denied", async () => {
     await using server = await startWithUser(commandsNeeded());
     await exercise(server, account);
@@ -132,7 +133,7 @@ describe("what is tried at connect", () => {
   });
 });
 
-describe("a redis with TLS", () => {
+describe.each(redisBinaries())("a redis with TLS, on $name", () => {
   it("is trusted by the authority we are given, and no other", async () => {
     using certificates = makeCertificates();
     await using server = await startRedis({ binary: binary(), tls: certificates });
@@ -170,7 +171,7 @@ describe("a redis with TLS", () => {
   });
 });
 
-describe("a cluster with TLS and users", () => {
+describe.each(redisBinaries())("a cluster with TLS and users, on $clusterName", () => {
   it("serves who may do what is needed and nothing more, at whichever member", async () => {
     using certificates = makeCertificates();
     const rights = [...commandsNeeded(), "cluster|slots"].map((command) => `+${command}`).join(" ");
@@ -194,7 +195,7 @@ describe("a cluster with TLS and users", () => {
   });
 });
 
-describe("a redis that does not suit", () => {
+describe.each(redisBinaries())("a redis that does not suit, on $name", () => {
   it.each(["allkeys-lru", "allkeys-lfu", "allkeys-random"])("may evict locks (%s) and is refused", async (policy) => {
     await using server = await startRedis({ binary: binary(), flags: ["--maxmemory-policy", policy] });
     const error = await connectTo(server).catch((thrown: unknown) => thrown);

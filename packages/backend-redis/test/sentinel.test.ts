@@ -2,6 +2,7 @@ import { connect } from "@conclave/core";
 import { describe, expect, it } from "vitest";
 import { eventually } from "../../../test/harness/eventually.ts";
 import { type Redis, startRedis, startSentinel } from "../../../test/harness/redis-process.ts";
+import { redisBinaries } from "../../../test/harness/servers.ts";
 import { redis } from "../src/index.ts";
 import { Ledger } from "./ledger.ts";
 import { binary, codeOf, Follower, put, timed } from "./rig.ts";
@@ -27,7 +28,7 @@ function seeds(...servers: readonly Redis[]): { host: string; port: number }[] {
   return servers.map(({ port }) => ({ host: "127.0.0.1", port }));
 }
 
-describe("a primary that Sentinels name", () => {
+describe.each(redisBinaries())("a primary that Sentinels name, on $name", () => {
   it("is replaced by them when it dies, and its clients go on at the next one", { timeout: 90_000 }, async () => {
     await using trio = await startTrio();
     const { primary, replica, sentinel } = trio;
