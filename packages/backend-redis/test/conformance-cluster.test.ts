@@ -11,7 +11,7 @@ for (const place of redisClusters()) {
     return {
       async connect() {
         const doors = await openDoors(cluster.nodes);
-        const backend = await redis({ nodes: doors.nodes }).connect();
+        const backend = await redis({ nodes: doors.nodes, connectTimeoutMs: 20_000 }).connect();
         const process: Backend = {
           ...backend,
           [Symbol.asyncDispose]() {

@@ -11,7 +11,10 @@ for (const place of redisServers()) {
     return {
       async connect() {
         const doors = await openDoors([new URL(server.url).host]);
-        const backend = await redis({ url: `redis://127.0.0.1:${doors.nodes[0]?.port}` }).connect();
+        const backend = await redis({
+          url: `redis://127.0.0.1:${doors.nodes[0]?.port}`,
+          connectTimeoutMs: 20_000,
+        }).connect();
         const process: Backend = {
           ...backend,
           [Symbol.asyncDispose]() {
