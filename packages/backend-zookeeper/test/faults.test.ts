@@ -189,7 +189,7 @@ describe.each(zookeeperBinaries())("a client of $name", (program) => {
     test("goes on by another way when one turns into a black hole: calls, leases and watches", {
       timeout: 60_000,
     }, async () => {
-      for (let round = 0; round < 4; round++) {
+      for (let round = 0; round < 2; round++) {
         await using one = await startProxy(server.server);
         await using other = await startProxy(server.server);
         await using backend = await client([one, other]);

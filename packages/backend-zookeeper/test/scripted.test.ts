@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from "@conclave/core/backend";
 import { describe, expect, test } from "vitest";
 import { eventually } from "../../../test/harness/eventually.ts";
 import {
@@ -242,14 +243,33 @@ describe("a connection to ZooKeeper", () => {
         expect(await waiting).toBe("CLOSED");
       }
     }
-    for (const lasting of [true, false]) {
-      const link = await new Links().open([server], { lasting });
+    // Several, since a timer of somebody else may be over by then.
+    for (let index = 0; index < 12; index++) {
+      const link = await new Links().open([server], { lasting: index % 2 === 0 });
       await link.exists("/node", () => {});
       link.abandon();
     }
     await eventually(() => silent.connections + server.connections + refusing.connections === 0);
     // Sooner than what was left would be over by itself.
     await eventually(() => held() <= before, { timeoutMs: 1_500 });
+  });
+
+  test("is not kept when the link ends just as it is there", async () => {
+    await using server = await startFakeZooKeeper({ asked: serve });
+    // The first timer that is not needed any more, once the server has heard from us, is the one of the handshake.
+    const after: Clock["after"] = (delayMs, callback) => {
+      const timer = systemClock.after(delayMs, callback);
+      const dispose = () => {
+        timer[Symbol.dispose]();
+        if (server.handshakes.length > 0) link.abandon();
+      };
+      return { [Symbol.dispose]: dispose };
+    };
+    const link = new Links().idle([server], { clock: { ...systemClock, after } });
+    expect(await outcomeOf(link.exists("/node"))).toBe("CLOSED");
+    await eventually(() => server.connections === 0);
+    expect(server.handshakes).toHaveLength(1);
+    expect(server.requests).toEqual([]);
   });
 
   test("shows credentials before anything else, each time, and waits until they are taken", async () => {
