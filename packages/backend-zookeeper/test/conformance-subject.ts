@@ -5,7 +5,7 @@ import { zookeeper } from "../src/index.ts";
 
 /**
  * ZooKeeper has no conditions on what is not written, so a commit looks first, and its multi checks that what it saw still
- * stands. What only creates need not look; when it is refused, it was sent in vain. A list asks for names and then for
+ * stands. What only creates need not look, and looks once more when it is refused. A list asks for names and then for
  * what they hold, and a renewal is a new connection of the session and then a question to the leader.
  */
 export const costs: Costs = {
