@@ -238,6 +238,8 @@ describe("a connection to ZooKeeper", () => {
       for (const afterMs of [0, 0, 0, 0, 0, 20]) {
         const link = links.idle([where]);
         const waiting = outcomeOf(link.exists("/node"));
+        // Without a pause this is after connecting began, and before there can be an answer.
+        for (let turn = 0; turn < 30; turn++) await undefined;
         if (afterMs > 0) await new Promise((resolve) => setTimeout(resolve, afterMs));
         link.abandon();
         expect(await waiting).toBe("CLOSED");
