@@ -1,3 +1,4 @@
+import { connect } from "@conclave/core";
 import { CoordinationError } from "@conclave/core/backend";
 import { describe, expect, it } from "vitest";
 import { eventually } from "../../../test/harness/eventually.ts";
@@ -224,6 +225,23 @@ describe.each(redisBinaries())("a redis, on $name", () => {
     await eventually(async () =>
       expect(await codeOf(backend.kv.commit({ then: [put("back")] }))).toHaveProperty("resolved"),
     );
+  });
+
+  it("that must wait for replicas ends sessions while too few answer, and serves new ones when they are back", async () => {
+    await using server = await startRedis({ binary: binary() });
+    await using replica = await startRedis({ binary: binary(), replicaOf: server });
+    await eventually(async () => (await server.info("replication"))["slave0"]?.includes("state=online") === true);
+    await using backend = await connectTo(server, { durability: { wait: { replicas: 1, timeoutMs: 100 } } });
+    await using conclave = await connect(backend, { ttlMs: 1_500 });
+    const hold = await conclave.mutex("m").acquire();
+    const lost = new Promise((resolve) => hold.signal.addEventListener("abort", resolve, { once: true }));
+    replica.pause();
+    const told = await timed(lost);
+    expect(hold.signal.reason).toMatchObject({ code: "LEASE_LOST" });
+    expect(told.tookMs).toBeLessThan(1_700);
+    replica.resume();
+    const next = await conclave.mutex("m").acquire();
+    expect(next.token).toBeGreaterThan(hold.token);
   });
 
   it("that stands still leaves a write unknown and a read unavailable, each at its deadline", async () => {

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
 import { makeCertificates } from "../../../test/harness/certificates.ts";
@@ -127,6 +128,13 @@ describe.each(redisBinaries())("a redis with users, on $name", () => {
 });
 
 describe("what is tried at connect", () => {
+  it("is what the README has operators allow, and nothing else", () => {
+    const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
+    const line = /^user app on .*$/m.exec(readme)?.[0] ?? "";
+    const allowed = [...line.matchAll(/ \+(\S+)/g)].map(([, command]) => command);
+    expect(allowed.sort()).toEqual([...commandsNeeded()].sort());
+  });
+
   it("is everything that the script calls", () => {
     expect(commandsOf(store).length).toBeGreaterThan(10);
     for (const command of commandsOf(store)) expect(harmlessCall(command), command).toBeDefined();
