@@ -62,6 +62,11 @@ export class Mirror {
     );
   }
 
+  /** Whether something may have changed since it was settled. */
+  get isStale(): boolean {
+    return this.#stale.size > 0;
+  }
+
   /** Reads what may have changed until nothing has any more. Rejects as a read does, and can be called again then. */
   async settle(deadline: Deadline): Promise<Cut> {
     using patience = this.#link.patience(deadline.call);

@@ -61,6 +61,7 @@ export class Subscription {
   async open(deadline: Deadline): Promise<void> {
     this.#shown = (await this.#mirror.settle(deadline)).entries;
     this.#isBusy = false;
+    if (this.#mirror.isStale) this.#wake();
   }
 
   #wake(): void {
@@ -76,6 +77,8 @@ export class Subscription {
         await this.#taken();
         const cut = await this.#mirror.settle(new Deadline(this.#clock, {}, this.#callTimeoutMs));
         this.#push(cut);
+        // What changed while the cut was on its way here called nobody.
+        if (this.#mirror.isStale) continue;
         this.#isBusy = false;
         return;
       } catch (error) {
