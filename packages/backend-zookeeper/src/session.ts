@@ -29,11 +29,12 @@ export interface Horizon {
 }
 
 /** How long a server may say nothing while requests wait: a third of the session's time, within these bounds. */
-const patienceBoundsMs = [1_000, 4_000] as const;
+const patienceBoundsMs = [1_000, 2_500] as const;
 /** How long it may take over a handshake: a sixth, since who renews must get to another server in time. */
 const handshakeBoundsMs = [250, 2_000] as const;
 /** To open a session is a write, which may take longer than to go on with one. */
 const shortestOpeningMs = 1_000;
+/** How long a lasting session may ask for nothing, in milliseconds: news that cannot come is missed for so long at most. */
 const longestQuietMs = 2_500;
 
 /** The longest pause between two attempts, in milliseconds. */
