@@ -7,7 +7,7 @@ import { failedStep, type MultiAnswer, type MultiOp, multiAnswer, type Stat, sta
 
 export type { Patience } from "./patience.ts";
 export type { Horizon } from "./session.ts";
-export type { MultiAnswer, MultiOp, Refusal, Stat } from "./wire.ts";
+export type { MultiAnswer, MultiOp, Stat } from "./wire.ts";
 
 /** What was read, and the newest transaction that the server knew by then. */
 export type Answer<T> = T & { readonly zxid: bigint };

@@ -2,7 +2,7 @@ import { isCoordinationError, systemClock } from "@conclave/core/backend";
 import { Link, type LinkOptions, openLink } from "../src/link.ts";
 
 /** What a link is opened with, where a test has no wish of its own. */
-export function linkOptions(
+function linkOptions(
   servers: readonly { readonly port: number }[],
   wishes: Partial<LinkOptions> = {},
 ): LinkOptions {
