@@ -2,10 +2,7 @@ import { isCoordinationError, systemClock } from "@conclave/core/backend";
 import { Link, type LinkOptions, openLink } from "../src/link.ts";
 
 /** What a link is opened with, where a test has no wish of its own. */
-function linkOptions(
-  servers: readonly { readonly port: number }[],
-  wishes: Partial<LinkOptions> = {},
-): LinkOptions {
+function linkOptions(servers: readonly { readonly port: number }[], wishes: Partial<LinkOptions> = {}): LinkOptions {
   return {
     servers: servers.map(({ port }) => ({ host: "127.0.0.1", port })),
     sessionTimeoutMs: 10_000,
