@@ -15,7 +15,8 @@ import {
 } from "@conclave/core/backend";
 import type { Argument, Reply } from "./link.ts";
 
-const largest = 9_999_999_999_999_999n;
+/** Beyond it Lua's numbers are not exact, and rounding up could add a digit. */
+const largest = 2n ** 53n - 1n;
 const noLease = "-".repeat(32);
 const headBytes = 64;
 

@@ -190,8 +190,12 @@ describe.each(redisBinaries())("the script, on $name", { timeout: 60_000 }, ({ b
       }
       const none = await kv.commit({ if: [{ prefix: "", noneModifiedAfter: revision }], then: [] });
       expect(none.succeeded).toBe(revision > 1n);
-      const { entries } = await kv.list("", { createdBefore: revision });
-      expect(entries).toHaveLength(revision > 1n ? 1 : 0);
+      for (const order of ["key", "oldest", "newest"] as const) {
+        for (const limit of [1, undefined]) {
+          const { entries } = await kv.list("", { order, limit, createdBefore: revision });
+          expect(entries).toHaveLength(revision > 1n ? 1 : 0);
+        }
+      }
     }
   });
 
