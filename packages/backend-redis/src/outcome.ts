@@ -54,7 +54,6 @@ const refusals: ReadonlyMap<string, Verdict> = new Map([
 
 /** What Redis 6.2 wraps around an error that a command gave to a script; later versions give the error itself. */
 const wrapped = /@user_script: ?\d+: -([A-Z]+ .*)$/s;
-const raisedInScript = /\bscript: [0-9a-f]{40}|@user_script/;
 const deniedInScript = /^(ERR|NOPERM) (The user executing the script can't|ACL failure in script)/;
 const untrusted = /^(CERT_|ERR_TLS_CERT|ERR_SSL_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH)/;
 
@@ -86,8 +85,7 @@ export function verdictOn(error: unknown): Verdict {
   if (known !== undefined) return known;
   if (/^ERR (unknown command|DB index|SELECT is not allowed|This instance has cluster support disabled)/.test(message))
     return final("UNSUPPORTED");
-  const code = message.startsWith("WRONGTYPE") ? "CORRUPT" : "UNAVAILABLE";
-  return { untouched: !raisedInScript.test(error.message) && !message.startsWith("ERR"), code, elsewhere: false };
+  return { untouched: false, code: message.startsWith("WRONGTYPE") ? "CORRUPT" : "UNAVAILABLE", elsewhere: false };
 }
 
 /** The error to reject a call with that will not be tried again. */

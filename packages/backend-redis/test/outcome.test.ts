@@ -44,6 +44,9 @@ describe("what an error says", () => {
     [`WRONGTYPE Operation against a key holding the wrong kind of value ${inScript}`, false, "CORRUPT", false],
     [`ERR user_script:1: attempt to index a nil value ${inScript}`, false, "UNAVAILABLE", false],
     ["ERR something that nobody has heard of", false, "UNAVAILABLE", false],
+    // What stands between us and the server may say anything, also of what it has passed on.
+    ["upstream failure", false, "UNAVAILABLE", false],
+    ["TIMEOUT the backend gave no answer", false, "UNAVAILABLE", false],
     // How Redis 6.2 says it.
     [
       "ERR Error running script (call to f_ab): @user_script:1: @user_script: 1: -READONLY You can't write",
