@@ -35,7 +35,11 @@ export class Route {
     try {
       await this.#inTime(link, link.open(), signal);
       if (topology.kind === "cluster") await this.#inTime(link, this.#learnNodes(link), signal);
+      // Either may have happened since the answer came, and what is over does not say so again.
+      signal.throwIfAborted();
+      link.ended.throwIfAborted();
     } catch (error) {
+      link.drop(error as Error);
       this.#primary = undefined;
       this.#turn++;
       throw error;

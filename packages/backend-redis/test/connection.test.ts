@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
+import { systemClock } from "@conclave/core/backend";
 import { describe, expect, it } from "vitest";
 import { runNode } from "../../../test/harness/child.ts";
 import { eventually } from "../../../test/harness/eventually.ts";
@@ -192,6 +193,19 @@ describe.each(redisBinaries())("a connection to Redis, on $name", () => {
     expect(await codeOf(connection.run(increment("n")))).toBe("CLOSED");
     server.resume();
     await eventually(async () => (await server.info("clients"))["connected_clients"] === "1");
+  });
+
+  it("leaves no link behind when it is closed at the moment at which that is there", async () => {
+    await using server = await startRedis({ binary: binary() });
+    const closing = new AbortController();
+    // Its timers are disposed of between the server's answer and whatever comes of that.
+    const clock = {
+      ...systemClock,
+      after: () => ({ [Symbol.dispose]: () => closing.abort(new Error("closed just now")) }),
+    };
+    const route = new Route(settingsFrom({ url: server.url, clock }));
+    await expect(route.open("calls", 1_000, closing.signal)).rejects.toThrow("closed just now");
+    await eventually(async () => !String(await server.call("CLIENT", "LIST")).includes("name=conclave:calls"));
   });
 
   it("keeps no process alive once it is closed, whatever state it was in", async () => {
