@@ -41,6 +41,8 @@ export class ChangeReader {
   /** What came so far of a revision in several entries. */
   #parts: PackedChange[] = [];
   #link: Link | undefined;
+  /** Where the last read over this link found nothing; undefined where it found something, or there was none. */
+  #emptyAt: Position | undefined;
 
   constructor(connection: Connection, stream: string, listener: ChangeListener) {
     this.#connection = connection;
@@ -70,9 +72,12 @@ export class ChangeReader {
     this.#listener.missed();
   }
 
-  /** Reads on over another link: this one says nothing though there is something to say. */
+  /**
+   * Reads on over another link where this one says that there is nothing, though there is. One that has not answered yet
+   * may have much to bring, which would begin anew; if it brings nothing, it notices that itself.
+   */
   reconnect(): void {
-    this.#link?.drop(new Error("the stream of changes stands still"));
+    if (this.#emptyAt === this.#position) this.#link?.drop(new Error("the stream of changes stands still"));
   }
 
   async #read(): Promise<void> {
@@ -96,10 +101,12 @@ export class ChangeReader {
   }
 
   async #readFrom(link: Link): Promise<void> {
+    this.#emptyAt = undefined;
     while (this.#listener.wanted()) {
       const from = this.#position as Position;
       const query = ["COUNT", entriesPerRead, "BLOCK", blockMs, "STREAMS", this.#stream, encodePosition(from)];
       const entries = decodeEntries(await link.send("XREAD", query, blockMs));
+      this.#emptyAt = entries.length === 0 ? from : undefined;
       // Meanwhile it may have skipped to somewhere else.
       if (from === this.#position) for (const entry of entries) this.#take(entry);
     }

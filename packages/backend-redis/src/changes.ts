@@ -1,4 +1,4 @@
-import type { Revision } from "@conclave/core/backend";
+import { CoordinationError, type Revision } from "@conclave/core/backend";
 import type { Reply } from "./link.ts";
 
 /** The place of an entry in the stream: its revision, and which of the revision's parts it is. */
@@ -31,8 +31,12 @@ export function isBefore(one: Position, other: Position): boolean {
   return one.revision === other.revision ? one.part < other.part : one.revision < other.revision;
 }
 
-export function decodePosition(id: Reply): Position {
-  const [revision = "0", part] = String(id).split("-");
+/** Throws `CORRUPT`. */
+export function decodePosition(id: Reply | undefined): Position {
+  const [, revision, part] = /^(\d+)-(\d+)$/.exec(String(id)) ?? [];
+  if (revision === undefined) {
+    throw new CoordinationError("CORRUPT", "the stream of changes has something that was not written by this backend");
+  }
   return { revision: BigInt(revision), part: Number(part) };
 }
 
@@ -40,7 +44,7 @@ export function encodePosition({ revision, part }: Position): string {
   return `${revision}-${part}`;
 }
 
-/** What XREAD gave of one stream, oldest first; nothing where its time ran out. */
+/** What XREAD gave of one stream, oldest first; nothing where its time ran out. Throws `CORRUPT`. */
 export function decodeEntries(reply: Reply): readonly StreamEntry[] {
   const [stream] = (reply ?? []) as readonly [(readonly Reply[])?];
   return ((stream?.[1] ?? []) as readonly [Buffer, readonly Buffer[]][]).map(([id, fields]) =>
@@ -55,7 +59,7 @@ function decodeStreamEntry(id: Buffer, [, after, , more, ...fields]: readonly Bu
     const [name, packed] = [fields[index] as Buffer, fields[index + 1] as Buffer];
     changes.push({ key: name.toString("utf8", 1), packed: name[0] === put ? packed : undefined });
   }
-  return { at: decodePosition(id), after: decodePosition(after as Buffer), more: String(more) === "1", changes };
+  return { at: decodePosition(id), after: decodePosition(after), more: String(more) === "1", changes };
 }
 
 const put = "p".charCodeAt(0);

@@ -1,3 +1,4 @@
+import { createConnection, createServer, type Socket } from "node:net";
 import {
   type Backend,
   type Change,
@@ -8,6 +9,7 @@ import {
   type Watch,
 } from "@conclave/core/backend";
 import { eventually } from "../../../test/harness/eventually.ts";
+import { listenAnywhere } from "../../../test/harness/ports.ts";
 import type { Redis } from "../../../test/harness/redis-process.ts";
 import { redisBinaries } from "../../../test/harness/servers.ts";
 import { startProxy, type TcpProxy } from "../../../test/harness/tcp-proxy.ts";
@@ -43,6 +45,39 @@ export async function connectThrough(server: Redis, options: Partial<RedisOption
     async [Symbol.asyncDispose]() {
       await backend[Symbol.asyncDispose]();
       await proxy.stop();
+    },
+  };
+}
+
+/** A way to a server over which what it says takes its time: so many bytes in a millisecond, on each connection. */
+export async function startSlowLine(
+  port: number,
+  bytesPerMs: number,
+): Promise<{ readonly url: string } & AsyncDisposable> {
+  const sockets = new Set<Socket>();
+  const line = createServer((client) => {
+    const server = createConnection({ host: "127.0.0.1", port });
+    client.pipe(server);
+    server.on("data", (chunk) => {
+      client.write(chunk);
+      server.pause();
+      setTimeout(() => server.resume(), chunk.length / bytesPerMs);
+    });
+    for (const [socket, other] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      sockets.add(socket);
+      socket.on("error", () => {});
+      socket.on("close", () => other.destroy());
+    }
+  });
+  const own = await listenAnywhere(line);
+  return {
+    url: `redis://127.0.0.1:${own}`,
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      line.close();
     },
   };
 }

@@ -9,7 +9,7 @@ import { Route } from "../src/route.ts";
 import { changesKey, keysOf } from "../src/script.ts";
 import { Horizon, Space } from "../src/space.ts";
 import { RedisWatches } from "../src/watches.ts";
-import { binary, connectThrough, connectTo, put } from "./rig.ts";
+import { binary, codeOf, connectThrough, connectTo, put, startSlowLine } from "./rig.ts";
 
 const keys = keysOf("conclave");
 const changes = keys[changesKey] as string;
@@ -230,6 +230,23 @@ describe.each(redisBinaries())("a watch of Redis, on $name", { timeout: 60_000 }
     const batches = read(await writer.watches.watch({ prefix: "" }));
     await write("key");
     await eventually(() => told(batches).includes("key"));
+  });
+
+  it("ends with CORRUPT where the stream has something that others wrote, rather than say nothing", async () => {
+    const watch = await writer.watches.watch({ prefix: "" });
+    const ended = codeOf(watch[Symbol.asyncIterator]().next());
+    await server.call("XADD", changes, "*", "by", "hand");
+    expect(await ended).toBe("CORRUPT");
+  });
+
+  it("brings a lot over a slow line, however long that takes", async () => {
+    const line = use(await startSlowLine(server.port, 2_000));
+    const watcher = use(await connectTo(line));
+    const batches = read(await watcher.watches.watch({ prefix: "" }));
+    const values = numbered(40, "");
+    for (const key of values) await writer.kv.commit({ then: [put(key, "x".repeat(250_000))] });
+    await eventually(() => batches.length === values.length, { timeoutMs: 20_000 });
+    expect(told(batches)).toEqual(values);
   });
 
   it("looks for another connection when it hears nothing of what the store says has happened", async () => {
