@@ -12,6 +12,11 @@ export type { MultiAnswer, MultiOp, Stat } from "./wire.ts";
 /** What was read, and the newest transaction that the server knew by then. */
 export type Answer<T> = T & { readonly zxid: bigint };
 
+/** What was asked for, and the node's stat; no stat, and none of the rest, when there is no such node. */
+type Found<T> =
+  | (T & { readonly stat: Stat })
+  | ({ readonly [Key in keyof T]?: undefined } & { readonly stat: undefined });
+
 /** How to open a link. */
 export interface LinkOptions extends SessionOptions {
   /** Deadline of a call that sets none, in milliseconds. */
@@ -60,24 +65,24 @@ export class Link {
     await this.#run("a handshake", "read", call, async () => ({ value: undefined, zxid: 0n }));
   }
 
-  /** Names and stat of a node, undefined when there is none. Its watch hears of children come and gone, and of its end. */
+  /** Names and stat of a node, if there is one. Its watch hears of children come and gone, and of its end. */
   async children(
     path: string,
     watch?: () => void,
     call?: CallOptions | Patience,
-  ): Promise<Answer<{ readonly names: readonly string[]; readonly stat: Stat }> | undefined> {
+  ): Promise<Answer<Found<{ readonly names: readonly string[] }>>> {
     const { value, zxid } = await this.#run("getChildren", "read", call, (to) => to.children(path, watch));
-    return value && { names: value.names, stat: statFrom(value.stat), zxid };
+    return value ? { names: value.names, stat: statFrom(value.stat), zxid } : { stat: undefined, zxid };
   }
 
-  /** Data and stat of a node, undefined when there is none. Its watch hears of writes, and of its end. */
+  /** Data and stat of a node, if there is one. Its watch hears of writes, and of its end. */
   async data(
     path: string,
     watch?: () => void,
     call?: CallOptions | Patience,
-  ): Promise<Answer<{ readonly data: Buffer; readonly stat: Stat }> | undefined> {
+  ): Promise<Answer<Found<{ readonly data: Buffer }>>> {
     const { value, zxid } = await this.#run("getData", "read", call, (to) => to.data(path, watch));
-    return value && { data: value.data, stat: statFrom(value.stat), zxid };
+    return value ? { data: value.data, stat: statFrom(value.stat), zxid } : { stat: undefined, zxid };
   }
 
   /** The stat of a node, if there is one. Its watch hears of its creation, of writes, and of its end. */

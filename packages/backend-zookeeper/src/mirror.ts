@@ -131,9 +131,9 @@ export class Mirror {
       ]);
       this.#note(found);
       this.#note(answer);
-      node.entry = answer && entryOf(key, answer.data, answer.stat);
+      node.entry = answer.stat && entryOf(key, answer.data, answer.stat);
       // It came or went between the two, so the watch may be missing.
-      if ((answer === undefined) !== (found.stat === undefined)) this.#mark(node);
+      if ((answer.stat === undefined) !== (found.stat === undefined)) this.#mark(node);
     });
   }
 
@@ -141,8 +141,8 @@ export class Mirror {
     return this.#add(false, async (node, patience) => {
       const answer = await this.#link.data(path, node.watch, patience);
       this.#note(answer);
-      node.entry = answer && entryOf(key, answer.data, answer.stat);
-      this.#settleAbsence(node, answer === undefined, above);
+      node.entry = answer.stat && entryOf(key, answer.data, answer.stat);
+      this.#settleAbsence(node, answer.stat === undefined, above);
     });
   }
 
@@ -152,7 +152,7 @@ export class Mirror {
     return this.#add(true, async (node, patience) => {
       const answer = await this.#link.children(path, node.watch, patience);
       this.#note(answer);
-      const children = childrenOf(stretch, answer?.names ?? []);
+      const children = childrenOf(stretch, answer.names ?? []);
       const named = new Set(children.map((child) => child.path));
       for (const [known, child] of node.below) {
         if (named.has(known)) continue;
@@ -164,8 +164,8 @@ export class Mirror {
         if (known === undefined) node.below.set(child.path, this.#below(child, node));
         else if (known.isAbsent) this.#mark(known);
       }
-      if (above) return this.#settleAbsence(node, answer === undefined, above);
-      if (answer) return;
+      if (above) return this.#settleAbsence(node, answer.stat === undefined, above);
+      if (answer.stat) return;
       const found = await this.#link.exists(path, node.watch, patience);
       this.#note(found);
       if (found.stat) this.#mark(node);
@@ -183,7 +183,7 @@ export class Mirror {
     if (isAbsent) this.#mark(above);
   }
 
-  #note(answer: Answer<object> | undefined): void {
-    if (answer && answer.zxid > this.#revision) this.#revision = answer.zxid;
+  #note({ zxid }: Answer<object>): void {
+    if (zxid > this.#revision) this.#revision = zxid;
   }
 }

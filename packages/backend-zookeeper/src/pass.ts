@@ -68,14 +68,15 @@ export class Pass implements View {
    * The revision at which everything that was found was there together; undefined when there is none. It is that of the
    * first reply, if all that was found later is no newer: then it was there by then. A directory lists what was there when
    * it was read, so what is created behind it does no harm. Where a node was not there, the directory above tells since
-   * when. It is at least `floor`, which all replies are known to be of or later.
+   * when. There is none before `floor`: a reply may be older, if the write that it followed had to be sent again.
    */
   async revision(floor: bigint): Promise<bigint | undefined> {
-    // What is not there comes without one.
+    // Who asked for nothing has no reply.
     const first = this.#first ?? floor;
+    if (first < floor) return undefined;
     if (this.#stats.size + this.#entries.size + this.#directories.size === 1) return first;
     for (const path of this.#absent) await this.#lookAbove(path);
-    return this.#isTorn || this.#newest > first || first < floor ? undefined : first;
+    return this.#isTorn || this.#newest > first ? undefined : first;
   }
 
   async #lookAbove(path: string): Promise<void> {
@@ -134,9 +135,9 @@ export class Pass implements View {
       this.#guard(directory);
       const answer = await this.#window.run(() => this.#link.children(directory, undefined, this.#patience));
       this.#replied(answer);
-      this.versions.set(directory, answer?.stat.version);
-      if (answer) this.#newest = larger(this.#newest, answer.stat.pzxid);
-      return answer?.names;
+      this.versions.set(directory, answer.stat?.version);
+      if (answer.stat) this.#newest = larger(this.#newest, answer.stat.pzxid);
+      return answer.names;
     });
     if (names) return [...childrenOf(stretch, names)];
     this.#absent.add(directory);
@@ -154,8 +155,8 @@ export class Pass implements View {
       this.#guard(path);
       const answer = await this.#window.run(() => this.#link.data(path, undefined, this.#patience));
       this.#replied(answer);
-      this.#see(path, answer?.stat);
-      return answer && entryOf(key, answer.data, answer.stat);
+      this.#see(path, answer.stat);
+      return answer.stat && entryOf(key, answer.data, answer.stat);
     });
   }
 
@@ -194,8 +195,8 @@ export class Pass implements View {
     if (stat) this.#newest = larger(this.#newest, stat.mzxid);
   }
 
-  #replied(answer: { readonly zxid: bigint } | undefined): void {
-    if (answer && (this.#first === undefined || answer.zxid < this.#first)) this.#first = answer.zxid;
+  #replied({ zxid }: { readonly zxid: bigint }): void {
+    if (this.#first === undefined || zxid < this.#first) this.#first = zxid;
   }
 }
 

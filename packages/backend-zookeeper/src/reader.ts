@@ -4,7 +4,7 @@ import { Grounds } from "./grounds.ts";
 import type { Layout } from "./layout.ts";
 import type { Link } from "./link.ts";
 import { Mirror } from "./mirror.ts";
-import { larger, Pass } from "./pass.ts";
+import { Pass } from "./pass.ts";
 import { type View, viewOf } from "./view.ts";
 
 /** What was read, all of it as it was at one revision. */
@@ -65,8 +65,10 @@ export class Reader {
   ): Promise<Reading<T>> {
     const mirror = new Mirror(this.#link, this.#layout, ranges);
     try {
-      const [cut, revision] = await Promise.all([mirror.settle(deadline), deadline.within(ground)]);
-      return { value: await ask(viewOf(cut)), revision: larger(cut.revision, revision) };
+      // Not at once, as a pass does, which sees by its replies whether they came before the ground.
+      await deadline.within(ground);
+      const cut = await mirror.settle(deadline);
+      return { value: await ask(viewOf(cut)), revision: cut.revision };
     } finally {
       mirror.close();
     }

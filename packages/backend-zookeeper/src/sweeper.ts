@@ -104,7 +104,7 @@ export class Sweeper {
     for (let path = this.#layout.top; ; ) {
       const { stat } = await this.#link.exists(path, undefined, deadline.call);
       if (stat === undefined || stat.numChildren > mostChildren) return;
-      const names = (await this.#link.children(path, undefined, deadline.call))?.names ?? [];
+      const names = (await this.#link.children(path, undefined, deadline.call)).names ?? [];
       if (names.length === 0) return void (await this.#removeIfEmpty(path, deadline));
       const directories = names.filter((name) => name.startsWith("d"));
       const next = directories[Math.floor(this.#options.clock.random() * directories.length)];

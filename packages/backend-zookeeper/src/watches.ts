@@ -1,10 +1,4 @@
-import {
-  type CallOptions,
-  onAbort,
-  type Watch,
-  type Watches,
-  type WatchRange,
-} from "@conclave/core/backend";
+import { type CallOptions, onAbort, type Watch, type Watches, type WatchRange } from "@conclave/core/backend";
 import { Deadline } from "./deadline.ts";
 import { Subscription, type SubscriptionOptions } from "./subscription.ts";
 

@@ -170,3 +170,9 @@ export function checked(steps: number): Buffer {
   const held = Array.from({ length: steps }, () => Buffer.concat([int(13), Buffer.of(0), int(0)]));
   return Buffer.concat([...held, int(-1), Buffer.of(1), int(-1)]);
 }
+
+/** The answer to a multi of writes that was applied. */
+export function applied(steps: number): Buffer {
+  const done = Array.from({ length: steps }, () => Buffer.concat([int(5), Buffer.of(0), int(0), stat()]));
+  return Buffer.concat([...done, int(-1), Buffer.of(1), int(-1)]);
+}

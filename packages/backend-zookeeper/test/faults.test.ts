@@ -53,7 +53,7 @@ function goneMs(witness: Link, key: string): Promise<number> {
 
 /** Every node with a session, anywhere. */
 async function leasedNodes(witness: Link, path: string = layout.top): Promise<readonly string[]> {
-  const { names } = (await witness.children(path)) ?? { names: [] };
+  const { names = [] } = await witness.children(path);
   const found = await Promise.all(
     names.map(async (name) => {
       const child = `${path}/${name}`;
