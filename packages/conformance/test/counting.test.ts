@@ -28,6 +28,17 @@ describe("counting", () => {
     expect(before).toEqual({ get: 1 });
   });
 
+  test("tells what is still under way, whatever was reset", async () => {
+    await using counted = counting(await memory().connect());
+    await counted.kv.get("a");
+    counted.reset();
+    const calls = [counted.kv.get("a"), counted.kv.list("")];
+    await new Promise(setImmediate);
+    expect(counted.activity().called).toBe(3);
+    await Promise.all(calls);
+    expect(counted.activity()).toEqual({ called: 3, answered: 3 });
+  });
+
   test("counts calls that the store refuses, and none that is never sent", async () => {
     await using counted = counting(await memory().connect());
     await expect(counted.kv.get("")).rejects.toThrow(RangeError);

@@ -98,9 +98,19 @@ export async function staysOpen(backend: Backend, scene: Scene, promise: Promise
   expect(settled, "it still waits").toBe(false);
 }
 
-/** A while in which a healthy store would have told what there is to tell. */
-export function quiet({ clock }: Backend, { timing }: Scene): Promise<void> {
-  return sleep(clock, timing.watchDelayMs + timing.ttlMs / 20);
+/**
+ * Waits for a while in which a healthy store would have told what there is to tell, and in which nobody who is observed
+ * calls or waits for an answer: on a busy machine, what follows from what was told takes its time.
+ */
+export async function quiet({ clock }: Backend, scene: Scene): Promise<void> {
+  const { timing, patienceMs } = scene;
+  const start = clock.monotonicMs();
+  for (let before = -1; clock.monotonicMs() - start < patienceMs; ) {
+    const { called, answered } = scene.activity;
+    if (called === before && called === answered) return;
+    before = called;
+    await sleep(clock, timing.watchDelayMs + timing.ttlMs / 20);
+  }
 }
 
 /** What the promise rejects with. */
