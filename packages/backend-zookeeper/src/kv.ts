@@ -140,6 +140,7 @@ export class ZooKeeperKv implements KV {
     ]);
     await pass.guardsRead();
     if (!hold || (puts.length === 0 && entries.every((entry) => entry === undefined))) return undefined;
+    if (pass.isOutOfOrder) return this.#look(txn, true, deadline);
     const owners = new Map(
       written.map((key, index) => [this.#layout.entry(key), entries[index] && (entries[index].lease ?? "")]),
     );

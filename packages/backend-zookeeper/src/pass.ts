@@ -16,6 +16,8 @@ const windowSize = 200;
 export class Pass implements View {
   /** What was found of a node: its data's version, undefined of one that is not there. */
   readonly versions: Map<string, number | undefined> = new Map();
+  /** Whether a node was read before its guard, so that the guard does not tell what was created between the two. */
+  isOutOfOrder = false;
   readonly #link: Link;
   readonly #layout: Layout;
   readonly #patience: Patience;
@@ -135,7 +137,7 @@ export class Pass implements View {
       this.#guard(directory);
       const answer = await this.#window.run(() => this.#link.children(directory, undefined, this.#patience));
       this.#replied(answer);
-      this.versions.set(directory, answer.stat?.version);
+      this.#note(directory, answer.stat);
       if (answer.stat) this.#newest = larger(this.#newest, answer.stat.pzxid);
       return answer.names;
     });
@@ -190,8 +192,14 @@ export class Pass implements View {
     return promise;
   }
 
-  #see(path: string, stat: Stat | undefined): void {
+  #note(path: string, stat: Stat | undefined): void {
     this.versions.set(path, stat?.version);
+    // Its guard was asked for first, and answered first, unless connections were lost and each asked again in its own time.
+    if (this.#isGuarded && !this.versions.has(this.#layout.guard(path))) this.isOutOfOrder = true;
+  }
+
+  #see(path: string, stat: Stat | undefined): void {
+    this.#note(path, stat);
     if (stat) this.#newest = larger(this.#newest, stat.mzxid);
   }
 

@@ -22,10 +22,10 @@ const layout = new Layout(root);
 const noNode = -101;
 const expired = -112;
 
-async function kvOf(server: FakeZooKeeper, links: Links): Promise<ZooKeeperKv> {
-  const settings = settingsFrom({ servers: [`${server.host}:${server.port}`], root });
-  const link = await links.open([server]);
-  const reader = new Reader(link, layout, systemClock);
+async function kvOf(server: FakeZooKeeper, links: Links, clock = systemClock): Promise<ZooKeeperKv> {
+  const settings = settingsFrom({ servers: [`${server.host}:${server.port}`], root, clock });
+  const link = await links.open([server], { clock });
+  const reader = new Reader(link, layout, clock);
   const sweeper = new Sweeper(link, layout, { ...settings, restMs: 60_000 });
   return new ZooKeeperKv({ link, linkOf: () => undefined, layout, reader, sweeper }, settings);
 }
@@ -84,4 +84,39 @@ describe("a write to ZooKeeper that is sent again, since the session was gone", 
       expect(readAt).toBeGreaterThanOrEqual(revision);
     });
   }
+});
+
+test("A node that was read before its guard, since connections were lost, is read again before anything is written", async () => {
+  const dropping = [1, 2];
+  let rests = 0;
+  const looked: (string | undefined)[] = [];
+  await using server = await startFakeZooKeeper({
+    asked: (request, connection) => {
+      if (request.type === opcode.close) connection.reply(request);
+      else if (request.type === opcode.multi) {
+        looked.push("multi");
+        connection.reply(request, { body: applied(2) });
+      } else if (dropping.includes(connection.nth)) {
+        if (server.requests.filter((one) => one.connection === connection.nth).length === 4) connection.drop();
+      } else {
+        looked.push(request.path);
+        connection.reply(request, request.path?.includes("/g/") ? { body: stat() } : { err: noNode });
+      }
+    },
+  });
+  await using links = new Links();
+  // Whoever waits first before another attempt waits the longest.
+  const random = () => (server.handshakes.length > 1 && rests++ % 4 === 0 ? 0.99 : 0);
+  const kv = await kvOf(server, links, { ...systemClock, random });
+  const { succeeded } = await kv.commit({
+    if: [{ key: "a", exists: false }],
+    then: [{ put: "b", value: encode("") }],
+  });
+  expect(succeeded).toBe(true);
+  const [node, guard] = [layout.entry("a"), layout.guard(layout.entry("a"))];
+  expect(looked.indexOf(node), "what the waiting is to bring about").toBeLessThan(looked.indexOf(guard));
+  expect(looked.at(-1)).toBe("multi");
+  const last = looked.slice(looked.lastIndexOf("multi", -2) + 1);
+  expect(last.indexOf(guard)).toBeGreaterThanOrEqual(0);
+  expect(last.indexOf(guard)).toBeLessThan(last.indexOf(node));
 });
