@@ -19,6 +19,8 @@ const entriesPerRead = 100;
 export interface ChangeListener {
   /** Whether anybody still does. */
   readonly wanted: () => boolean;
+  /** The newest revision that its client has seen, in whatever way. */
+  readonly seen: () => Revision;
   /** What one revision changed; revisions come in order, and between gaps none is missing. */
   readonly changed: (revision: Revision, changes: readonly PackedChange[]) => void;
   /** Changes may have been missed; what comes from now on is whole again. */
@@ -43,6 +45,8 @@ export class ChangeReader {
   #link: Link | undefined;
   /** Where the last read over this link found nothing; undefined where it found something, or there was none. */
   #emptyAt: Position | undefined;
+  /** What its client had seen when it last began or was told of a gap: whether that is in the stream matters no more. */
+  #settled: Revision = 0n;
 
   constructor(connection: Connection, stream: string, listener: ChangeListener) {
     this.#connection = connection;
@@ -59,6 +63,7 @@ export class ChangeReader {
   begin(tail: Position): void {
     if (this.#position !== undefined) return;
     this.#position = tail;
+    this.#settled = this.#listener.seen();
     void this.#read();
   }
 
@@ -68,8 +73,7 @@ export class ChangeReader {
   skip(from: Position, tail: Position): void {
     if (from !== this.#position) return;
     this.#position = tail;
-    this.#parts = [];
-    this.#listener.missed();
+    this.#miss();
   }
 
   /**
@@ -103,21 +107,29 @@ export class ChangeReader {
   async #readFrom(link: Link): Promise<void> {
     this.#emptyAt = undefined;
     while (this.#listener.wanted()) {
-      const from = this.#position as Position;
+      const [from, seen] = [this.#position as Position, this.#listener.seen()];
       const query = ["COUNT", entriesPerRead, "BLOCK", blockMs, "STREAMS", this.#stream, encodePosition(from)];
       const entries = decodeEntries(await link.send("XREAD", query, blockMs));
       this.#emptyAt = entries.length === 0 ? from : undefined;
       // Meanwhile it may have skipped to somewhere else.
-      if (from === this.#position) for (const entry of entries) this.#take(entry);
+      if (from !== this.#position) continue;
+      // What its client saw before it asked is in the stream, unless it was lost with another primary.
+      const [next] = entries;
+      const isLost = next === undefined || next.at.revision > seen;
+      if (isLost && seen > from.revision && seen > this.#settled) this.#miss();
+      for (const entry of entries) this.#take(entry);
     }
+  }
+
+  #miss(): void {
+    this.#settled = this.#listener.seen();
+    this.#parts = [];
+    this.#listener.missed();
   }
 
   #take({ at, after, more, changes }: StreamEntry): void {
     const last = this.#position as Position;
-    if (!isSamePosition(after, last)) {
-      this.#parts = [];
-      this.#listener.missed();
-    }
+    if (!isSamePosition(after, last)) this.#miss();
     this.#position = at;
     this.#parts.push(...changes);
     if (more) return;

@@ -42,6 +42,7 @@ export class RedisWatches implements Watches {
     this.#closed = events.closed;
     this.#reader = new ChangeReader(events, space.keys[changesKey] as string, {
       wanted: () => this.#subscriptions.size > 0,
+      seen: () => space.horizon.seen,
       changed: (revision, changes) => {
         space.horizon.note(revision);
         for (const subscription of this.#subscriptions) subscription.hear(revision, changes);

@@ -3,7 +3,9 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { eventually } from "../../../test/harness/eventually.ts";
 import { type Redis, startRedis } from "../../../test/harness/redis-process.ts";
 import { redisBinaries } from "../../../test/harness/servers.ts";
+import { startProxy } from "../../../test/harness/tcp-proxy.ts";
 import { Connection } from "../src/connection.ts";
+import { RedisKv } from "../src/kv.ts";
 import { settingsFrom } from "../src/options.ts";
 import { Route } from "../src/route.ts";
 import { changesKey, keysOf } from "../src/script.ts";
@@ -248,6 +250,37 @@ describe.each(redisBinaries())("a watch of Redis, on $name", { timeout: 60_000 }
     await eventually(() => batches.length === values.length, { timeoutMs: 20_000 });
     expect(told(batches)).toEqual(values);
   });
+
+  it.each(["nobody", "somebody"])(
+    "shows a gap where a write that it had not heard of is lost, and %s writes on",
+    async (who) => {
+      const settings = settingsFrom({ url: server.url });
+      const line = use(await startProxy(server.url));
+      const calls = new Connection(new Route(settings), "calls");
+      const events = new Connection(new Route(settingsFrom({ url: line.url })), "events");
+      open.push({
+        [Symbol.asyncDispose]: async () => {
+          calls.close();
+          events.close();
+        },
+      });
+      const space = new Space("conclave", calls, new Horizon());
+      const batches = read(await new RedisWatches(space, events, settings.clock).watch({ prefix: "" }));
+      await write("kept");
+      await eventually(() => told(batches).length === 1);
+      const failOver = await remember();
+      await line.refuse();
+      await new RedisKv(space).commit({ then: [put("lost")] });
+      await failOver();
+      // This one has seen nothing of what was lost.
+      await using other = await connectTo(server);
+      if (who === "somebody") await other.kv.commit({ then: [put("later")] });
+      await line.heal();
+      const wanted = ["kept", "gap", ...(who === "somebody" ? ["later"] : [])];
+      await eventually(() => told(batches).length === wanted.length, { timeoutMs: 10_000 });
+      expect(told(batches)).toEqual(wanted);
+    },
+  );
 
   it("looks for another connection when it hears nothing of what the store says has happened", async () => {
     const former = await startRedis({ binary: binary() });
