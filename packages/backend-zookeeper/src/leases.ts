@@ -4,6 +4,7 @@ import {
   type GrantOptions,
   type Lease,
   type Leases,
+  linkSignals,
 } from "@conclave/core/backend";
 import { type Link, type LinkOptions, openLink } from "./link.ts";
 
@@ -17,13 +18,21 @@ const remembered = 1_000;
 export class ZooKeeperLeases implements Leases {
   readonly #options: Omit<LinkOptions, "sessionTimeoutMs" | "lasting">;
   readonly #links = new Map<string, Link>();
+  readonly #abandoned = new AbortController();
 
   constructor(options: Omit<LinkOptions, "sessionTimeoutMs" | "lasting">) {
     this.#options = options;
   }
 
   async grant({ ttlMs, ...call }: GrantOptions): Promise<Lease> {
-    const link = await openLink({ ...this.#options, sessionTimeoutMs: Math.ceil(ttlMs), lasting: false }, call);
+    const { signal: abandoned } = this.#abandoned;
+    using soft = linkSignals(call.signal, abandoned);
+    const link = await openLink(
+      { ...this.#options, sessionTimeoutMs: Math.ceil(ttlMs), lasting: false },
+      { ...call, signal: soft.signal },
+    );
+    if (abandoned.aborted) link.abandon();
+    abandoned.throwIfAborted();
     const { sessionId: id, timeoutMs } = link;
     const ended = new CoordinationError("LEASE_LOST", `lease ${id} was revoked`);
     if (timeoutMs < ttlMs) {
@@ -47,17 +56,17 @@ export class ZooKeeperLeases implements Leases {
     return this.#links.get(id);
   }
 
-  /** Leaves all leases to expire. */
+  /** Leaves all leases to expire, and grants no more. */
   abandon(reason: Error): void {
+    this.#abandoned.abort(reason);
     for (const link of this.#links.values()) link.abandon(reason);
   }
 
   #remember(id: string, link: Link): void {
     this.#links.set(id, link);
-    for (const [other, { ended }] of this.#links) {
-      if (this.#links.size <= remembered) return;
-      if (ended.aborted) this.#links.delete(other);
-    }
+    if (this.#links.size <= remembered) return;
+    const over = [...this.#links].filter(([, { ended }]) => ended.aborted).slice(0, -remembered);
+    for (const [id] of over) this.#links.delete(id);
   }
 }
 

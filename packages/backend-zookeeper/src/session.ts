@@ -49,6 +49,8 @@ export class Session {
   #connection: Connection | undefined;
   /** Takes no new requests; what is under way on it is to settle before the session moves to another one. */
   #retired: Connection | undefined;
+  /** Is to close the session. */
+  #released: Connection | undefined;
   #opening: Promise<Connection> | undefined;
   #waiting = 0;
   #server: number;
@@ -189,6 +191,7 @@ export class Session {
   /** Lets no new requests on the connection, which is to close the session; nor has it to be idle before another one. */
   release(connection: Connection): void {
     if (this.#connection === connection) this.#connection = undefined;
+    this.#released = connection;
   }
 
   /** Learns that it has expired. What a connection says that is not in use any more is left to the one that is to say. */
@@ -206,6 +209,6 @@ export class Session {
     if (this.ended.aborted) return;
     this.#ended.abort(reason);
     this.#heartbeat?.[Symbol.dispose]();
-    for (const connection of [this.#connection, this.#retired]) connection?.destroy("the link has ended");
+    for (const one of [this.#connection, this.#retired, this.#released]) one?.destroy("the link has ended");
   }
 }

@@ -274,6 +274,18 @@ describe("a connection to ZooKeeper", () => {
     expect(server.requests).toEqual([]);
   });
 
+  test("is not kept when the link ends while its session is being closed", async () => {
+    await using server = await startFakeZooKeeper({
+      asked: (request, connection) => (request.type === opcode.close ? undefined : serve(request, connection)),
+    });
+    const link = await new Links().open([server]);
+    expect(await outcomeOf(link.close({ timeoutMs: 100 }))).toBe("OUTCOME_UNKNOWN");
+    expect(server.connections).toBe(1);
+    link.abandon();
+    // Sooner than anybody would lose patience.
+    await eventually(() => server.connections === 0, { timeoutMs: 800 });
+  });
+
   test("shows credentials before anything else, each time, and waits until they are taken", async () => {
     const order: (readonly [connection: number, type: number])[] = [];
     let pending: (() => void) | undefined;
