@@ -14,8 +14,8 @@ export default defineConfig({
   },
   test: {
     include: ["packages/*/test/**/*.test.ts", "test/**/*.test.ts"],
-    // Most of the time is spent waiting for real leases to run out, so more workers than cores are none too many.
-    maxWorkers: Math.max(4, availableParallelism()),
+    // Much of the time goes by waiting for leases to end, but four workers on two cores would starve their own servers.
+    maxWorkers: Math.max(3, availableParallelism()),
     sequence: { sequencer: LongestFirst },
     globalSetup: "test/harness/global-setup.ts",
     testTimeout: 15_000,
