@@ -45,7 +45,7 @@ export class ChangeReader {
   #link: Link | undefined;
   /** Where the last read over this link found nothing; undefined where it found something, or there was none. */
   #emptyAt: Position | undefined;
-  /** What its client had seen when it last began or was told of a gap: whether that is in the stream matters no more. */
+  /** What is not newer than this is in the stream before `#position`, or lost and told of by a gap. */
   #settled: Revision = 0n;
 
   constructor(connection: Connection, stream: string, listener: ChangeListener) {
@@ -59,21 +59,21 @@ export class ChangeReader {
     return this.#position;
   }
 
-  /** Begins after this entry, unless it is reading already. */
-  begin(tail: Position): void {
+  /** Begins after this entry, the last one when the store was at `revision`, unless it is reading already. */
+  begin(tail: Position, revision: Revision): void {
     if (this.#position !== undefined) return;
     this.#position = tail;
-    this.#settled = this.#listener.seen();
+    this.#settled = revision;
     void this.#read();
   }
 
   /**
    * Goes on after `tail`, unless it no longer stands at `from`: the store has another history than that which we read.
    */
-  skip(from: Position, tail: Position): void {
+  skip(from: Position, tail: Position, revision: Revision): void {
     if (from !== this.#position) return;
     this.#position = tail;
-    this.#miss();
+    this.#miss(revision);
   }
 
   /**
@@ -115,21 +115,21 @@ export class ChangeReader {
       if (from !== this.#position) continue;
       // What its client saw before it asked is in the stream, unless it was lost with another primary.
       const [next] = entries;
-      const isLost = next === undefined || next.at.revision > seen;
-      if (isLost && seen > from.revision && seen > this.#settled) this.#miss();
+      const isLost = next === undefined || (next.at.revision > seen && isSamePosition(next.after, from));
+      if (isLost && seen > from.revision && seen > this.#settled) this.#miss(seen);
       for (const entry of entries) this.#take(entry);
     }
   }
 
-  #miss(): void {
-    this.#settled = this.#listener.seen();
+  #miss(settled: Revision): void {
+    this.#settled = settled;
     this.#parts = [];
     this.#listener.missed();
   }
 
   #take({ at, after, more, changes }: StreamEntry): void {
     const last = this.#position as Position;
-    if (!isSamePosition(after, last)) this.#miss();
+    if (!isSamePosition(after, last)) this.#miss(this.#listener.seen());
     this.#position = at;
     this.#parts.push(...changes);
     if (more) return;

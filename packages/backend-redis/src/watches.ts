@@ -77,12 +77,12 @@ export class RedisWatches implements Watches {
   /** Has the store look at its leases and at its stream; how many milliseconds until the next lease ends. */
   async #tick(options?: CallOptions): Promise<number> {
     const readTo = this.#reader.position;
-    const { answer } = await this.#space.call({ name: "tick", effect: "read", args: [] }, options);
+    const { revision, answer } = await this.#space.call({ name: "tick", effect: "read", args: [] }, options);
     const [dueMs, id] = answer as readonly [number, Reply];
     const tail = decodePosition(id);
     // What we had read when we asked is missing: another primary, or one that lost its data, has another history.
-    if (readTo !== undefined && isBefore(tail, readTo)) this.#reader.skip(readTo, tail);
-    this.#reader.begin(tail);
+    if (readTo !== undefined && isBefore(tail, readTo)) this.#reader.skip(readTo, tail, revision);
+    this.#reader.begin(tail, revision);
     this.#lookAtReader(tail);
     return dueMs < 0 ? tickMs : Math.min(dueMs, tickMs);
   }
