@@ -152,6 +152,8 @@ export class Mirror {
     return this.#add(true, async (node, patience) => {
       const answer = await this.#link.children(path, node.watch, patience);
       this.#note(answer);
+      // What is in it is for the one to read that has taken its place, if there is one.
+      if (node.isDropped) return;
       const children = childrenOf(stretch, answer.names ?? []);
       const named = new Set(children.map((child) => child.path));
       for (const [known, child] of node.below) {

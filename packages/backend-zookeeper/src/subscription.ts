@@ -1,10 +1,12 @@
 import {
+  abortable,
   backoffMs,
   type Change,
   type Clock,
   compareKeys,
   type Entry,
   isCoordinationError,
+  type Revision,
   sleep,
   WatchFeed,
   type WatchRange,
@@ -13,6 +15,7 @@ import { Deadline } from "./deadline.ts";
 import type { Layout } from "./layout.ts";
 import type { Link } from "./link.ts";
 import { type Cut, Mirror } from "./mirror.ts";
+import type { Onlooker } from "./sightings.ts";
 
 /** What a subscription stands on. */
 export interface SubscriptionOptions {
@@ -34,18 +37,24 @@ const mostPending = 8;
  * shown how the new cut differs from the last. So nothing is ever missed, whatever became of the connection, and changes
  * that follow each other closely are shown as one.
  */
-export class Subscription {
+export class Subscription implements Onlooker {
   readonly feed: WatchFeed;
   readonly #mirror: Mirror;
   readonly #clock: Clock;
   readonly #callTimeoutMs: number;
   readonly #onGone: (key: string) => void;
   readonly #ended = new AbortController();
+  readonly #range: WatchRange;
   #shown: ReadonlyMap<string, Entry> = new Map();
+  /** The revision of that. */
+  #revision: Revision = 0n;
+  /** Keys that reads have shown since, and the revisions at which they were there. */
+  readonly #sighted = new Map<string, Revision>();
   /** The reader is being shown what is new, or the first cut is being made. */
   #isBusy = true;
 
   constructor(range: WatchRange, { link, layout, clock, callTimeoutMs, onGone, onEnd }: SubscriptionOptions) {
+    this.#range = range;
     this.#clock = clock;
     this.#callTimeoutMs = callTimeoutMs;
     this.#onGone = onGone;
@@ -59,9 +68,22 @@ export class Subscription {
 
   /** Resolves when it is live: what changes from now on will be shown. */
   async open(deadline: Deadline): Promise<void> {
-    this.#shown = (await this.#mirror.settle(deadline)).entries;
+    const { entries, revision } = await this.#mirror.settle(deadline);
+    this.#shown = entries;
+    this.#revision = revision;
     this.#isBusy = false;
     if (this.#mirror.isStale) this.#wake();
+  }
+
+  sees(keys: readonly string[], revision: Revision): boolean {
+    const unknown = keys.filter((key) => !this.#shown.has(key) && this.#covers(key));
+    if (unknown.length > 0 && revision < this.#revision) return false;
+    for (const key of unknown) this.#sighted.set(key, revision);
+    return true;
+  }
+
+  #covers(key: string): boolean {
+    return "key" in this.#range ? key === this.#range.key : key.startsWith(this.#range.prefix);
   }
 
   #wake(): void {
@@ -93,10 +115,10 @@ export class Subscription {
   /** Waits while the reader is slow. */
   async #taken(): Promise<void> {
     if (this.feed.pending < mostPending) return;
-    await new Promise<void>((resolve) => {
+    const taken = new Promise<void>((resolve) => {
       this.feed.drained = resolve;
-      this.#ended.signal.addEventListener("abort", () => resolve());
     });
+    await abortable(taken, this.#ended.signal).catch(() => {});
     this.feed.drained = undefined;
   }
 
@@ -114,7 +136,10 @@ export class Subscription {
       this.#onGone(key);
     }
     this.#shown = entries;
-    if (changes.length > 0) this.feed.push({ revision, changes: changes.sort(byRevision) });
+    changes.sort(byRevision);
+    const last = changes.at(-1);
+    // Not the cut's own revision: others may have written since, elsewhere.
+    if (last) this.feed.push({ revision: last.modified, changes });
   }
 }
 
