@@ -28,7 +28,7 @@ export async function start(
   seen: (backend: Backend) => Backend = (backend) => backend,
 ): Promise<Process> {
   const backend = await scene.connect();
-  const ttlMs = 20 * scene.timing.ttlMs;
+  const ttlMs = Math.min(60 * scene.timing.ttlMs, backend.limits.maxTtlMs);
   const onWarning = options.onWarning && unlessOfFailover(options.onWarning);
   return { backend, conclave: scene.use(await connect(seen(backend), { ttlMs, ...options, onWarning })) };
 }
