@@ -211,7 +211,7 @@ describe.each(redisBinaries())("a redis, on $name", () => {
   it("that must wait for replicas calls a write done when they have it, and unknown when too few do", async () => {
     await using server = await startRedis({ binary: binary() });
     await using replica = await startRedis({ binary: binary(), replicaOf: server });
-    await using backend = await connectTo(server, { durability: { wait: { replicas: 1, timeoutMs: 200 } } });
+    await using backend = await connectTo(server, { durability: { wait: { replicas: 1, timeoutMs: 1_000 } } });
     // A replica counts from when it first says how far it is.
     await eventually(async () => (await server.info("replication"))["slave0"]?.includes("state=online") === true);
     for (let index = 0; index < 20; index++) {
@@ -222,7 +222,7 @@ describe.each(redisBinaries())("a redis, on $name", () => {
     replica.pause();
     const late = await timed(codeOf(backend.kv.commit({ then: [put("late")] })));
     expect(late.value).toBe("OUTCOME_UNKNOWN");
-    expect(late.tookMs).toBeLessThan(1_500);
+    expect(late.tookMs).toBeLessThan(4_000);
     expect((await backend.kv.get("late"))?.key).toBe("late");
     replica.resume();
     await eventually(async () =>
