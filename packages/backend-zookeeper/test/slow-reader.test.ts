@@ -35,8 +35,9 @@ for (const place of zookeeperServers()) {
           await put();
           await eventually(() => watch.pending > before);
         }
-        // It is told of, and waits.
+        // What changed now waits until the others are taken.
         const { revision } = await put();
+        await eventually(() => watch.drained !== undefined);
         for (let seen = 0n; seen < revision; ) {
           const { value } = await reader.next();
           if (value && "revision" in value) seen = value.revision;
