@@ -21,6 +21,7 @@ import type { Settings } from "./options.ts";
 import { Pass } from "./pass.ts";
 import { type Found, Plan, unseen } from "./plan.ts";
 import type { Reader, Reading } from "./reader.ts";
+import { Sighted, type Sightings } from "./sightings.ts";
 import type { Sweeper } from "./sweeper.ts";
 import { allHold, answer, isRead, rangesOf, type View } from "./view.ts";
 
@@ -32,6 +33,7 @@ interface Parts {
   readonly layout: Layout;
   readonly reader: Reader;
   readonly sweeper: Sweeper;
+  readonly sightings: Sightings;
 }
 
 /** A commit whose results are not known by type. */
@@ -56,12 +58,13 @@ export class ZooKeeperKv implements KV {
   readonly #layout: Layout;
   readonly #reader: Reader;
   readonly #sweeper: Sweeper;
+  readonly #sightings: Sightings;
   readonly #directories: Directories;
   readonly #clock: Clock;
   readonly #callTimeoutMs: number;
 
   constructor(
-    { link, linkOf, layout, reader, sweeper }: Parts,
+    { link, linkOf, layout, reader, sweeper, sightings }: Parts,
     { clock, callTimeoutMs }: Pick<Settings, "clock" | "callTimeoutMs">,
   ) {
     this.#link = link;
@@ -69,6 +72,7 @@ export class ZooKeeperKv implements KV {
     this.#layout = layout;
     this.#reader = reader;
     this.#sweeper = sweeper;
+    this.#sightings = sightings;
     this.#directories = new Directories(link, layout);
     this.#clock = clock;
     this.#callTimeoutMs = callTimeoutMs;
@@ -176,6 +180,10 @@ export class ZooKeeperKv implements KV {
       else if ("delete" in one) this.#sweeper.touch(this.#layout.entry(one.delete), false);
     }
     const { zxid: revision } = done;
+    this.#sightings.see(
+      txn.then.flatMap((one) => ("put" in one ? [one.put] : [])),
+      revision,
+    );
     if (!reading) return { succeeded: true, revision, readAt: revision, results };
     const { value, revision: readAt } = await this.#answers(reading, txn, rest);
     for (const [index, given] of value.entries())
@@ -191,9 +199,10 @@ export class ZooKeeperKv implements KV {
   ): Promise<Reading<Answers> | undefined> {
     using patience = link.patience(deadline.call);
     const pass = new Pass(link, this.#layout, patience, { guarded: false });
-    const [value, { zxid }] = await Promise.all([answers(txn.then, pass), sending]);
+    const view = new Sighted(pass);
+    const [value, { zxid }] = await Promise.all([answers(txn.then, view), sending]);
     const revision = await pass.revision(zxid);
-    return revision === undefined ? undefined : { value, revision };
+    return revision !== undefined && this.#sightings.see(view.keys, revision) ? { value, revision } : undefined;
   }
 
   /** What was read behind the writes, if that is one cut; otherwise what is read now. */

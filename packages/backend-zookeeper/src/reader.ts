@@ -5,12 +5,21 @@ import type { Layout } from "./layout.ts";
 import type { Link } from "./link.ts";
 import { Mirror } from "./mirror.ts";
 import { Pass } from "./pass.ts";
+import { Sighted, type Sightings } from "./sightings.ts";
 import { type View, viewOf } from "./view.ts";
 
 /** What was read, all of it as it was at one revision. */
 export interface Reading<T> {
   readonly value: T;
   readonly revision: Revision;
+}
+
+/** What one attempt came to; without a revision, it was never all there together. */
+interface Seen<T> {
+  readonly value: T;
+  readonly revision: Revision | undefined;
+  /** What it showed to be there. */
+  readonly keys: readonly string[];
 }
 
 /** Passes that others' writes may spoil before watches are used, which they cannot spoil. */
@@ -21,12 +30,14 @@ export class Reader {
   readonly #link: Link;
   readonly #layout: Layout;
   readonly #grounds: Grounds;
+  readonly #sightings: Sightings;
   readonly #clock: Clock;
 
-  constructor(link: Link, layout: Layout, clock: Clock) {
+  constructor(link: Link, layout: Layout, sightings: Sightings, clock: Clock) {
     this.#link = link;
     this.#layout = layout;
     this.#grounds = new Grounds(link, layout);
+    this.#sightings = sightings;
     this.#clock = clock;
   }
 
@@ -39,12 +50,12 @@ export class Reader {
     for (let attempt = 1; ; attempt += 1) {
       try {
         const ground = await this.#grounds.take(deadline);
-        if (attempt > plainPasses) return await this.#mirrored(ranges, ground.revision, deadline, ask);
-        using patience = this.#link.patience(deadline.call);
-        const pass = new Pass(this.#link, this.#layout, patience, { guarded: false });
-        const [value, floor] = await Promise.all([ask(pass), deadline.within(ground.revision)]);
-        const revision = await pass.revision(floor);
-        if (revision !== undefined) return { value, revision };
+        const { value, revision, keys } =
+          attempt > plainPasses
+            ? await this.#mirrored(ranges, ground.revision, deadline, ask)
+            : await this.#passed(ground.revision, deadline, ask);
+        if (revision !== undefined && this.#sightings.see(keys, revision)) return { value, revision };
+        deadline.check();
       } catch (error) {
         if (!isCoordinationError(error, "UNAVAILABLE", "OUTCOME_UNKNOWN")) throw error;
         await backoff(this.#clock, deadline, attempt, error);
@@ -57,18 +68,27 @@ export class Reader {
     await this.#grounds.take(deadline);
   }
 
+  async #passed<T>(ground: Promise<Revision>, deadline: Deadline, ask: (view: View) => Promise<T>): Promise<Seen<T>> {
+    using patience = this.#link.patience(deadline.call);
+    const pass = new Pass(this.#link, this.#layout, patience, { guarded: false });
+    const view = new Sighted(pass);
+    const [value, floor] = await Promise.all([ask(view), deadline.within(ground)]);
+    return { value, revision: await pass.revision(floor), keys: view.keys };
+  }
+
   async #mirrored<T>(
     ranges: readonly WatchRange[],
     ground: Promise<Revision>,
     deadline: Deadline,
     ask: (view: View) => Promise<T>,
-  ): Promise<Reading<T>> {
+  ): Promise<Seen<T>> {
     const mirror = new Mirror(this.#link, this.#layout, ranges);
     try {
       // Not at once, as a pass does, which sees by its replies whether they came before the ground.
       await deadline.within(ground);
       const cut = await mirror.settle(deadline);
-      return { value: await ask(viewOf(cut)), revision: cut.revision };
+      const view = new Sighted(viewOf(cut));
+      return { value: await ask(view), revision: cut.revision, keys: view.keys };
     } finally {
       mirror.close();
     }

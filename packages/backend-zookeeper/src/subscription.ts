@@ -48,7 +48,7 @@ export class Subscription implements Onlooker {
   #shown: ReadonlyMap<string, Entry> = new Map();
   /** The revision of that. */
   #revision: Revision = 0n;
-  /** Keys that reads have shown since, and the revisions at which they were there. */
+  /** Keys that are not in it, but that reads have shown since, and the revisions at which they were there. */
   readonly #sighted = new Map<string, Revision>();
   /** The reader is being shown what is new, or the first cut is being made. */
   #isBusy = true;
@@ -135,7 +135,15 @@ export class Subscription implements Onlooker {
       changes.push({ key, modified: revision, entry: undefined });
       this.#onGone(key);
     }
+    for (const [key, seenAt] of this.#sighted) {
+      const isThere = entries.has(key);
+      if (!isThere && seenAt > revision) continue;
+      this.#sighted.delete(key);
+      // It came and went between two cuts.
+      if (!isThere && !this.#shown.has(key)) changes.push({ key, modified: revision, entry: undefined });
+    }
     this.#shown = entries;
+    this.#revision = revision;
     changes.sort(byRevision);
     const last = changes.at(-1);
     // Not the cut's own revision: others may have written since, elsewhere.

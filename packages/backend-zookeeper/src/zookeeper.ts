@@ -18,6 +18,7 @@ import { shortestSession, ZooKeeperLeases } from "./leases.ts";
 import { type Horizon, Link } from "./link.ts";
 import { type Settings, settingsFrom, type ZooKeeperOptions } from "./options.ts";
 import { Reader } from "./reader.ts";
+import { Sightings } from "./sightings.ts";
 import { Sweeper } from "./sweeper.ts";
 import { ZooKeeperWatches } from "./watches.ts";
 
@@ -124,13 +125,14 @@ class ZooKeeperBackend implements Backend {
     this.guarantees = { ...guarantees, expiryLagMs: limits.minTtlMs };
     this.clock = settings.clock;
     const { clock, callTimeoutMs } = settings;
-    const reader = new Reader(link, layout, clock);
+    const sightings = new Sightings();
+    const reader = new Reader(link, layout, sightings, clock);
     const sweeper = new Sweeper(link, layout, { clock, callTimeoutMs, restMs: emptyRestMs });
     const linkOf = (lease: Lease) => leases.linkOf(lease);
     const onGone = (key: string) => sweeper.touch(layout.entry(key), false);
-    this.kv = new ZooKeeperKv({ link, linkOf, layout, reader, sweeper }, settings);
+    this.kv = new ZooKeeperKv({ link, linkOf, layout, reader, sweeper, sightings }, settings);
     this.leases = leases;
-    this.watches = new ZooKeeperWatches({ link, layout, clock, callTimeoutMs, onGone });
+    this.watches = new ZooKeeperWatches({ link, layout, clock, callTimeoutMs, onGone }, sightings);
     this.#sweeper = sweeper;
   }
 

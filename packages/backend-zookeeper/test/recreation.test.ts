@@ -8,6 +8,7 @@ import { Layout, parentOf } from "../src/layout.ts";
 import { Link, type MultiAnswer, type MultiOp } from "../src/link.ts";
 import { settingsFrom } from "../src/options.ts";
 import { Reader } from "../src/reader.ts";
+import { Sightings } from "../src/sightings.ts";
 import { Sweeper } from "../src/sweeper.ts";
 
 const root = "/recreation";
@@ -56,10 +57,14 @@ for (const server of zookeeperServers()) {
       const horizon = { zxid: 0n };
       const link = new HeldLink({ ...settings, horizon, sessionTimeoutMs: 10_000, lasting: true });
       links.push(link);
-      const reader = new Reader(link, layout, systemClock);
+      const sightings = new Sightings();
+      const reader = new Reader(link, layout, sightings, systemClock);
       const sweeper = new Sweeper(link, layout, { ...settings, restMs: 60_000 });
       sweepers.push(sweeper);
-      return { link, kv: new ZooKeeperKv({ link, linkOf: () => undefined, layout, reader, sweeper }, settings) };
+      return {
+        link,
+        kv: new ZooKeeperKv({ link, linkOf: () => undefined, layout, reader, sweeper, sightings }, settings),
+      };
     }
 
     /** How many of so many writes got through though what they were fenced by was gone, and made anew, before they were sent. */

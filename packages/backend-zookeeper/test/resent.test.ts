@@ -4,6 +4,7 @@ import { ZooKeeperKv } from "../src/kv.ts";
 import { Layout } from "../src/layout.ts";
 import { settingsFrom } from "../src/options.ts";
 import { Reader } from "../src/reader.ts";
+import { Sightings } from "../src/sightings.ts";
 import { Sweeper } from "../src/sweeper.ts";
 import {
   applied,
@@ -25,9 +26,10 @@ const expired = -112;
 async function kvOf(server: FakeZooKeeper, links: Links, clock = systemClock): Promise<ZooKeeperKv> {
   const settings = settingsFrom({ servers: [`${server.host}:${server.port}`], root, clock });
   const link = await links.open([server], { clock });
-  const reader = new Reader(link, layout, clock);
+  const sightings = new Sightings();
+  const reader = new Reader(link, layout, sightings, clock);
   const sweeper = new Sweeper(link, layout, { ...settings, restMs: 60_000 });
-  return new ZooKeeperKv({ link, linkOf: () => undefined, layout, reader, sweeper }, settings);
+  return new ZooKeeperKv({ link, linkOf: () => undefined, layout, reader, sweeper, sightings }, settings);
 }
 
 /** The session expires under a write that goes first, while the reads behind it are still answered; and then it is resent. */
