@@ -214,7 +214,7 @@ export function entryOf(key: string, value: Uint8Array, { czxid, mzxid, ephemera
   return { key, value: plain(value), created: czxid, modified: mzxid, lease };
 }
 
-export function larger(a: bigint, b: bigint): bigint {
+function larger(a: bigint, b: bigint): bigint {
   return a > b ? a : b;
 }
 
