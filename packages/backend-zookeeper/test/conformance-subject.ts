@@ -43,7 +43,7 @@ export async function makeSubject(opened: { readonly servers: readonly string[] 
       for (const proxy of proxies.get(backend) ?? []) proxy.refuse();
     },
     roundTrips: (backend) => (proxies.get(backend) ?? []).reduce((turns, proxy) => turns + proxy.turns, 0),
-    timing: { ttlMs: 1_000, expiryLagMs: 750, watchDelayMs: 150 },
+    timing: { ttlMs: 2_000, expiryLagMs: 750, watchDelayMs: 150 },
     async [Symbol.asyncDispose]() {
       for (const own of proxies.values()) await stop(own);
       await opened[Symbol.asyncDispose]();
