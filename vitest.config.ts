@@ -14,7 +14,7 @@ export default defineConfig({
   },
   test: {
     include: ["packages/*/test/**/*.test.ts", "test/**/*.test.ts"],
-    // Much of the time goes by waiting for leases to end, but four workers on two cores would starve their own servers.
+    // Much of the time goes by waiting for leases to end, but the servers that are tested want the cores too.
     maxWorkers: Math.max(3, availableParallelism()),
     sequence: { sequencer: LongestFirst },
     globalSetup: "test/harness/global-setup.ts",
