@@ -4,7 +4,7 @@ import type { Clock } from "../../ports/clock.ts";
 const mostLosses = 5;
 /** Within these bounds is the time that one try is taken to last, in milliseconds. */
 const shortestTryMs = 3;
-const longestTryMs = 30;
+const longestTryMs = 100;
 
 /**
  * How crowded it is where several try for the same few things, judged by whether our own tries fail: carrier sense with
