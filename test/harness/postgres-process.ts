@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { chownSync } from "node:fs";
 import { createConnection } from "node:net";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { freePort } from "./ports.ts";
 import { type Launch, type OwnServer, ServerProcess, startTogether } from "./server-process.ts";
@@ -90,6 +91,20 @@ class Server extends ServerProcess implements Postgres {
       socket.on("close", () => resolve(false));
       socket.write(greeting({ user: "postgres", database: "postgres" }));
     });
+  }
+
+  /** After a kill its other processes may still have its memory for a moment, and then it will not start. */
+  override async restart(): Promise<void> {
+    await this.kill();
+    for (let tries = 1; ; tries++) {
+      this.start();
+      try {
+        return await this.ready();
+      } catch (error) {
+        if (tries === 50 || this.isRunning || !/pre-existing shared memory/.test(String(error))) throw error;
+      }
+      await sleep(100);
+    }
   }
 
   /** Its other processes notice that it is gone, and end by themselves: told to quit at once, it sees to that first. */

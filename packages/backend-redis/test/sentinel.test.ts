@@ -32,6 +32,8 @@ describe.each(redisBinaries())("a primary that Sentinels name, on $name", () => 
   it("is replaced by them when it dies, and its clients go on at the next one", { timeout: 90_000 }, async () => {
     await using trio = await startTrio();
     const { primary, replica, sentinel } = trio;
+    // From then on a replica is sent what clients are told is done; before, it is kept for it.
+    await eventually(async () => (await primary.info("replication"))["slave0"]?.includes("state=online") === true);
     await using writer = await redis({ sentinels: seeds(sentinel), name: "main" }).connect();
     await using watcher = await redis({ sentinels: seeds(sentinel), name: "main" }).connect();
     await using conclave = await connect(writer, { ttlMs: 20_000 });
