@@ -19,7 +19,8 @@ export type WatchBatch = { readonly revision: Revision; readonly changes: readon
 
 /**
  * Batches in revision order, for one reader. Several changes of one key may arrive as its latest, but a key deleted and
- * created anew between two looks shows its delete first. Lost connections, leader changes and expired credentials are
+ * created anew between two looks shows its delete first, and of one that came and went it is told that it is gone if any
+ * read or write of this client may have shown it. Lost connections, leader changes and expired credentials are
  * the adapter's to mend. Disposing it ends the iteration; so does closing the backend, with `CLOSED`.
  */
 export interface Watch extends AsyncIterable<WatchBatch>, AsyncDisposable {}
