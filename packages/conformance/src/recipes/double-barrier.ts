@@ -401,6 +401,7 @@ export function doubleBarrier(suite: Suite): void {
     await remove(backend.kv, key);
     expect(await within(backend, scene.patienceMs, first)).toMatchObject({ code: "LEASE_LOST" });
     expect(await within(backend, scene.patienceMs, second)).toMatchObject({ code: "BROKEN" });
+    await inLine(backend, scene, 0); // who could not enter gives its place back in its own time
     const mortal = await startMortal(scene);
     const passages = await Promise.all([barrierOf(mortal, 2).enter(), barrierOf(other, 2).enter()]);
     const lost = Promise.all(passages.map(({ signal }) => aborted(backend, signal)));
