@@ -53,7 +53,7 @@ describe.each(redisBinaries())("a primary that Sentinels name, on $name", () => 
     const { lost, ghosts } = await ledger.audit(writer);
     expect(ghosts).toEqual([]);
     // What was under way to the replica when the primary died may be lost, and nothing older.
-    expect(lost.length).toBeLessThan(200);
+    expect(lost.length).toBeLessThan(50);
     await follower.agreesWith(writer);
     expect((await replica.info("replication"))["role"]).toBe("master");
     expect(hold.isHeld()).toBe(true);
