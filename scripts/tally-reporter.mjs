@@ -7,6 +7,7 @@ import { writeFileSync } from "node:fs";
  * @property {number} passed
  * @property {number} failed
  * @property {number} skipped
+ * @property {string[]} failures   which tests failed, and the first line of why
  * @property {string[]} errors   what went wrong outside of tests: in a file, a hook, or after the end
  * @property {string[]} empty   files that had no test to run, as those for a server that is not there
  * @property {Record<string, { passed: number, failed: number }>} places
@@ -29,7 +30,7 @@ export default class TallyReporter {
   onTestRunEnd(modules, unhandled) {
     const servers = [...(this.#vitest?.getRootProject().getProvidedContext()["found"] ?? [])];
     /** @type {Tally} */
-    const tally = { complete: true, passed: 0, failed: 0, skipped: 0, errors: [], empty: [], places: {}, servers };
+    const tally = { ...nothing(), complete: true, servers };
     tally.errors.push(...unhandled.map(({ message }) => message));
     for (const module of modules) {
       if (isEmpty(module)) tally.empty.push(module.relativeModuleId);
@@ -40,6 +41,24 @@ export default class TallyReporter {
     const file = process.env["CONCLAVE_TALLY"];
     if (file !== undefined) writeFileSync(file, JSON.stringify(tally));
   }
+}
+
+/**
+ * What is known of a run that broke off.
+ * @returns {Tally}
+ */
+export function nothing() {
+  return {
+    complete: false,
+    passed: 0,
+    failed: 0,
+    skipped: 0,
+    failures: [],
+    errors: [],
+    empty: [],
+    places: {},
+    servers: [],
+  };
 }
 
 /**
@@ -60,7 +79,7 @@ function errorsOf(part) {
  * @param {import("vitest/node").TestCase} test
  */
 function count(tally, test) {
-  const { state } = test.result();
+  const { state, errors } = test.result();
   if (state === "skipped") {
     tally.skipped++;
     return;
@@ -70,4 +89,6 @@ function count(tally, test) {
   tally.places[place] ??= { passed: 0, failed: 0 };
   tally.places[place][outcome]++;
   tally[outcome]++;
+  if (outcome === "failed")
+    tally.failures.push(`${test.fullName}: ${errors?.[0]?.message.split("\n")[0] ?? "it did not end"}`);
 }

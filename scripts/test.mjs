@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { install, run } from "./bootstrap.mjs";
 import { ensureServers } from "./servers/install.mjs";
 import { missingFrom, wantedServers } from "./servers/locate.mjs";
+import { nothing } from "./tally-reporter.mjs";
 
 /** @typedef {import("./tally-reporter.mjs").Tally} Tally */
 
@@ -32,14 +33,6 @@ async function test() {
   return result;
 }
 
-/**
- * What is known of a run that broke off.
- * @returns {Tally}
- */
-function nothing() {
-  return { complete: false, passed: 0, failed: 0, skipped: 0, errors: [], empty: [], places: {}, servers: [] };
-}
-
 /** @param {Tally} tally */
 function lacksServers({ servers }) {
   return missingFrom(servers).length > 0 || wantedServers.some(({ variable }) => process.env[variable]);
@@ -53,6 +46,7 @@ function report(tally, failed) {
   for (const [place, { passed, failed }] of Object.entries(tally.places)) {
     console.log(`  ${place}: ${passed} passed${failed > 0 ? `, ${failed} failed` : ""}`);
   }
+  for (const failure of tally.failures) console.log(`  failed: ${failure}`);
   for (const error of tally.errors) console.log(`  failed outside of any test: ${error.split("\n")[0]}`);
   if (tally.skipped > 0) console.log(`  skipped: ${tally.skipped}`);
   const missing = missingFrom(tally.servers);

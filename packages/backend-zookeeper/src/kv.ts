@@ -180,7 +180,7 @@ export class ZooKeeperKv implements KV {
       else if ("delete" in one) this.#sweeper.touch(this.#layout.entry(one.delete), false);
     }
     const { zxid: revision } = done;
-    this.#sightings.see(
+    this.#sightings.wrote(
       txn.then.flatMap((one) => ("put" in one ? [one.put] : [])),
       revision,
     );

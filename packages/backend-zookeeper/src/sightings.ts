@@ -3,8 +3,10 @@ import type { Selected, View } from "./view.ts";
 
 /** Somebody who is shown changes, next to what reads show. */
 export interface Onlooker {
-  /** Told that keys were shown to be there at a revision. Whether all it was shown so far agrees with that. */
+  /** Told that keys were read to be there at a revision. Whether all it was shown so far agrees with that. */
   sees(keys: readonly string[], revision: Revision): boolean;
+  /** Told that keys were written at a revision; it may have been shown later ones already. */
+  wrote(keys: readonly string[], revision: Revision): void;
 }
 
 /**
@@ -28,6 +30,11 @@ export class Sightings {
     let agree = true;
     for (const onlooker of this.#onlookers) agree = onlooker.sees(keys, revision) && agree;
     return agree;
+  }
+
+  /** What was written is as good as shown to who wrote it, and not to be taken back. */
+  wrote(keys: readonly string[], revision: Revision): void {
+    for (const onlooker of this.#onlookers) onlooker.wrote(keys, revision);
   }
 }
 

@@ -76,10 +76,21 @@ export class Subscription implements Onlooker {
   }
 
   sees(keys: readonly string[], revision: Revision): boolean {
-    const unknown = keys.filter((key) => !this.#shown.has(key) && this.#covers(key));
+    const unknown = this.#unknown(keys);
     if (unknown.length > 0 && revision < this.#revision) return false;
     for (const key of unknown) this.#sighted.set(key, revision);
     return true;
+  }
+
+  wrote(keys: readonly string[], revision: Revision): void {
+    const unknown = this.#unknown(keys);
+    for (const key of unknown) this.#sighted.set(key, revision);
+    // They have gone already, and nothing else may come that would have it said.
+    if (unknown.length > 0 && revision < this.#revision) this.#wake();
+  }
+
+  #unknown(keys: readonly string[]): readonly string[] {
+    return keys.filter((key) => !this.#shown.has(key) && this.#covers(key));
   }
 
   #covers(key: string): boolean {
