@@ -22,8 +22,10 @@ interface Seen<T> {
   readonly keys: readonly string[];
 }
 
-/** Passes that others' writes may spoil before watches are used, which they cannot spoil. */
+/** Passes that others' writes may spoil before watches are used, which they cannot spoil but which cost more. */
 const plainPasses = 3;
+/** After a pass that found so many keys, watches cost less than to be spoilt again. */
+const manyKeys = 500;
 
 /** Linearizable reads, of many nodes at one revision. */
 export class Reader {
@@ -47,14 +49,17 @@ export class Reader {
     deadline: Deadline,
     ask: (view: View) => Promise<T>,
   ): Promise<Reading<T>> {
+    let isLarge = false;
     for (let attempt = 1; ; attempt += 1) {
       try {
         const ground = await this.#grounds.take(deadline);
-        const { value, revision, keys } =
-          attempt > plainPasses
+        const seen: Seen<T> =
+          isLarge || attempt > plainPasses
             ? await this.#mirrored(ranges, ground.revision, deadline, ask)
             : await this.#passed(ground.revision, deadline, ask);
+        const { value, revision, keys } = seen;
         if (revision !== undefined && this.#sightings.see(keys, revision)) return { value, revision };
+        isLarge ||= keys.length > manyKeys;
         deadline.check();
       } catch (error) {
         if (!isCoordinationError(error, "UNAVAILABLE", "OUTCOME_UNKNOWN")) throw error;

@@ -1,6 +1,6 @@
 import { type Backend, type Clock, scoped, sleep, systemClock } from "@conclave/core/backend";
 import { test } from "vitest";
-import type { Activity, CountingBackend } from "./counting.ts";
+import { type Activity, type CountingBackend, counting } from "./counting.ts";
 import { faultSeeds } from "./seeds.ts";
 import type { Subject, Timing } from "./subject.ts";
 
@@ -51,7 +51,7 @@ export class Scene implements AsyncDisposable {
   readonly timing: Timing;
   readonly #subject: Subject;
   readonly #ends: (() => PromiseLike<void>)[] = [];
-  readonly #observed: CountingBackend[] = [];
+  readonly #observed = new Map<Backend, CountingBackend>();
   /** What the subject knows a process by, for each view of it that a test has. */
   readonly #processes = new Map<Backend, Backend>();
 
@@ -82,17 +82,20 @@ export class Scene implements AsyncDisposable {
 
   /** Cuts a process off for good, untold. */
   async kill(backend: Backend): Promise<void> {
+    this.#observed.delete(this.#process(backend));
     await this.#subject.kill(this.#process(backend));
   }
 
-  /** Has `activity` tell of what this process does, too. */
-  observe(counted: CountingBackend): void {
-    this.#observed.push(counted);
+  /** A view of a process, through which `activity` tells of what it does, until it is killed. */
+  observed(backend: Backend): Backend {
+    const counted = counting(backend);
+    this.#observed.set(this.#process(backend), counted);
+    return counted;
   }
 
   /** What all processes that are observed have called so far, and what of that was answered. */
   get activity(): Activity {
-    const all = this.#observed.map((counted) => counted.activity());
+    const all = [...this.#observed.values()].map((counted) => counted.activity());
     return {
       called: all.reduce((sum, { called }) => sum + called, 0),
       answered: all.reduce((sum, { answered }) => sum + answered, 0),

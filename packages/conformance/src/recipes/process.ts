@@ -20,7 +20,7 @@ export interface ProcessOptions {
 /**
  * Starts a process. Unless told otherwise its session outlasts the patience of every wait in the suite, so that neither
  * an expiry nor a recipe's slow second look can stand in for what a test waits for. `seen` is what it sees the store
- * through.
+ * through; what it does there is observed from behind that.
  */
 export async function start(
   scene: Scene,
@@ -30,7 +30,10 @@ export async function start(
   const backend = await scene.connect();
   const ttlMs = Math.min(60 * scene.timing.ttlMs, backend.limits.maxTtlMs);
   const onWarning = options.onWarning && unlessOfFailover(options.onWarning);
-  return { backend, conclave: scene.use(await connect(seen(backend), { ttlMs, ...options, onWarning })) };
+  return {
+    backend,
+    conclave: scene.use(await connect(seen(scene.observed(backend)), { ttlMs, ...options, onWarning })),
+  };
 }
 
 /** What a failover may do is said of some stores and not of others, and is the matter of one test alone. */

@@ -16,7 +16,6 @@ export async function startCounted(
   const counts: CountingBackend[] = [];
   const process = await start(scene, options, (backend) => {
     const counted = counting(seen(backend));
-    scene.observe(counted);
     counts.push(counted);
     return counted;
   });
