@@ -1,6 +1,6 @@
+import type { TlsSettings } from "@conclave/core/backend";
 import { noop } from "cockatiel";
 import { Etcd3, type Services } from "etcd3";
-import type { SecureSettings } from "./options.ts";
 
 /** One method of etcd's API. */
 export interface Rpc {
@@ -50,11 +50,13 @@ export class Endpoint extends Etcd3 {
   readonly url: string;
   readonly #stubs = new Map<Rpc["service"], Promise<{ stub: Stub; metadata: CallMetadata }>>();
 
-  constructor(url: string, tls: SecureSettings | undefined, options: { readonly ownConnection: boolean }) {
+  constructor(url: string, tls: TlsSettings | undefined, options: { readonly ownConnection: boolean }) {
     super({
       hosts: url,
       // The type asks for an authority; without one gRPC trusts the system's.
-      ...(tls && { credentials: { rootCertificate: tls.ca, privateKey: tls.key, certChain: tls.cert } as never }),
+      ...(tls && {
+        credentials: { rootCertificate: pem(tls.ca), privateKey: pem(tls.key), certChain: pem(tls.cert) } as never,
+      }),
       faultHandling: { host: () => noop, global: noop },
       grpcOptions: {
         // etcd caps what is written; a reply, such as a page or a batch of events, may be larger than gRPC's 4 MB.
@@ -147,4 +149,8 @@ function withToken(metadata: CallMetadata, token: string | undefined): CallMetad
   own.set("hasleader", "true");
   if (token !== undefined) own.set("token", token);
   return own;
+}
+
+function pem(text: string | undefined): Buffer | undefined {
+  return text === undefined ? undefined : Buffer.from(text);
 }

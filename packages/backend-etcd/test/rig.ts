@@ -8,8 +8,11 @@ import {
   type Watch,
 } from "@conclave/core/backend";
 import { eventually } from "../../../test/harness/eventually.ts";
+import { codeOf, timed } from "../../../test/harness/outcome.ts";
 import { startProxy, type TcpProxy } from "../../../test/harness/tcp-proxy.ts";
 import { type EtcdOptions, etcd } from "../src/index.ts";
+
+export { codeOf, timed };
 
 let prefixes = 0;
 
@@ -117,19 +120,4 @@ export async function writeMany(
     }),
   );
   return written.sort((one, other) => Number(one.revision - other.revision)).map(({ key }) => key);
-}
-
-/** The code of the error that a promise rejects with, or what it gave. */
-export async function codeOf(promise: Promise<unknown>): Promise<unknown> {
-  try {
-    return { resolved: await promise };
-  } catch (error) {
-    return (error as { code?: unknown }).code ?? error;
-  }
-}
-
-export async function timed<T>(promise: PromiseLike<T>): Promise<{ readonly value: T; readonly tookMs: number }> {
-  const start = performance.now();
-  const value = await promise;
-  return { value, tookMs: performance.now() - start };
 }

@@ -1,2 +1,3 @@
-export type { RedisDurability, RedisNode, RedisOptions, RedisTls } from "./options.ts";
+export type { TlsOptions } from "@conclave/core/backend";
+export type { RedisDurability, RedisNode, RedisOptions } from "./options.ts";
 export { redis } from "./redis.ts";

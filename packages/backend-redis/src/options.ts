@@ -1,24 +1,19 @@
 import { createSecureContext } from "node:tls";
 import {
-  type Clock,
+  type AdapterOptions,
+  type AdapterSettings,
+  checkAdapterOptions,
   checkMs,
   checkOptions,
   checkText,
+  checkTls,
+  checkUser,
   outOfRange,
-  systemClock,
+  type TlsOptions,
+  type TlsSettings,
+  type User,
   wrongType,
 } from "@conclave/core/backend";
-
-/** Whom to trust and who we are, each as PEM. */
-export interface RedisTls {
-  /** The authorities that may vouch for the server; the system's when absent. */
-  readonly ca?: Buffer | string | undefined;
-  /** Our own certificate and its key, for servers that ask clients for one. */
-  readonly cert?: Buffer | string | undefined;
-  readonly key?: Buffer | string | undefined;
-  /** The name to expect in the server's certificate, when it is not the host that we connect to. */
-  readonly serverName?: string | undefined;
-}
 
 /** A server that knows where the primary is: one of a cluster's, or a Sentinel. */
 export interface RedisNode {
@@ -36,7 +31,7 @@ export interface RedisDurability {
 }
 
 /** How to reach Redis or Valkey: by `url` one server, by `nodes` a cluster, by `sentinels` and `name` whoever is primary. */
-export interface RedisOptions {
+export interface RedisOptions extends AdapterOptions {
   /** `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS. */
   readonly url?: string | undefined;
   /** Some members of a Redis Cluster; the others are found through them. */
@@ -52,17 +47,11 @@ export interface RedisOptions {
   readonly sentinelUsername?: string | undefined;
   readonly sentinelPassword?: string | undefined;
   /** For `rediss://`; with `nodes` or `sentinels`, `{}` or more turns TLS on. */
-  readonly tls?: RedisTls | undefined;
+  readonly tls?: TlsOptions | undefined;
   /** Whose keys these are, "conclave" when absent: clients of one space see each other's. It is the keys' hash tag. */
   readonly space?: string | undefined;
-  /** Deadline of a call that sets none, in milliseconds; 5,000 when absent. */
-  readonly callTimeoutMs?: number | undefined;
-  /** Deadline of `connect` when it sets none, in milliseconds; 5,000 when absent. */
-  readonly connectTimeoutMs?: number | undefined;
   /** What a write waits for; only the primary's own answer when absent. */
   readonly durability?: RedisDurability | undefined;
-  /** The time this client lives by; the system's when absent. */
-  readonly clock?: Clock | undefined;
 }
 
 /** Where to look for the primary. */
@@ -72,24 +61,14 @@ export type Topology =
   | { readonly kind: "sentinel"; readonly seeds: readonly RedisNode[]; readonly name: string };
 
 /** Options that passed every check, with their defaults filled in. */
-export interface Settings {
+export interface Settings extends AdapterSettings {
   readonly topology: Topology;
-  readonly user: { readonly name: string; readonly password: string } | undefined;
-  readonly sentinelUser: Settings["user"];
+  readonly user: User | undefined;
+  readonly sentinelUser: User | undefined;
   readonly db: number;
-  readonly tls: SecureSettings | undefined;
+  readonly tls: TlsSettings | undefined;
   readonly space: string;
   readonly wait: RedisDurability["wait"] | undefined;
-  readonly callTimeoutMs: number;
-  readonly connectTimeoutMs: number;
-  readonly clock: Clock;
-}
-
-export interface SecureSettings {
-  readonly ca: Buffer | undefined;
-  readonly cert: Buffer | undefined;
-  readonly key: Buffer | undefined;
-  readonly serverName: string | undefined;
 }
 
 const optionNames = [
@@ -103,23 +82,15 @@ const optionNames = [
   "sentinelPassword",
   "tls",
   "space",
-  "callTimeoutMs",
-  "connectTimeoutMs",
   "durability",
-  "clock",
 ] satisfies (keyof RedisOptions)[];
-const tlsNames = ["ca", "cert", "key", "serverName"] satisfies (keyof RedisTls)[];
 const mostSpaceBytes = 100;
 
 /** Checks what a caller gave to `redis`; throws `TypeError` or `RangeError` naming the option. No secret is ever shown. */
 export function settingsFrom(options: RedisOptions): Settings {
-  if (typeof options !== "object" || options === null) throw wrongType("the options of redis", options, "an object");
-  checkOptions("redis", options, optionNames);
-  const { space = "conclave", callTimeoutMs = 5_000, connectTimeoutMs = 5_000, clock = systemClock } = options;
+  const shared = checkAdapterOptions("redis", options, optionNames);
+  const { space = "conclave" } = options;
   checkSpace(space);
-  checkMs("callTimeoutMs", callTimeoutMs);
-  checkMs("connectTimeoutMs", connectTimeoutMs);
-  if (typeof clock?.monotonicMs !== "function") throw wrongType("clock", clock, "a Clock");
   const { topology, url } = checkTopology(options);
   if (url?.password !== undefined && (options.username !== undefined || options.password !== undefined)) {
     throw new TypeError("username and password must be given in url or beside it, not both");
@@ -131,21 +102,25 @@ export function settingsFrom(options: RedisOptions): Settings {
   if (options.tls !== undefined && url !== undefined && !url.secure) {
     throw new TypeError("tls needs a url that starts with rediss://");
   }
+  const { username, password } = url?.password === undefined ? options : url;
   return {
+    ...shared,
     topology,
-    user:
-      url?.password === undefined
-        ? checkUser("username", options.username, "password", options.password)
-        : checkUser("username", url.username, "password", url.password),
-    sentinelUser: checkUser("sentinelUsername", sentinelUsername, "sentinelPassword", sentinelPassword),
+    user: checkUser(["username", named(username, password)], ["password", password]),
+    sentinelUser: checkUser(
+      ["sentinelUsername", named(sentinelUsername, sentinelPassword)],
+      ["sentinelPassword", sentinelPassword],
+    ),
     db: url?.db ?? 0,
-    tls: url?.secure || options.tls !== undefined ? checkTls(options.tls ?? {}) : undefined,
+    tls: url?.secure || options.tls !== undefined ? checkTls(options.tls ?? {}, createSecureContext) : undefined,
     space,
     wait: checkDurability(options.durability),
-    callTimeoutMs,
-    connectTimeoutMs,
-    clock,
   };
+}
+
+/** With a name, a server that has no password set takes any, as it should; without one it would complain. */
+function named(username: unknown, password: unknown): unknown {
+  return password === undefined ? username : (username ?? "default");
 }
 
 interface ParsedUrl {
@@ -234,17 +209,6 @@ function checkSpace(space: unknown): asserts space is string {
   }
 }
 
-function checkUser(nameOption: string, username: unknown, passwordOption: string, password: unknown): Settings["user"] {
-  if (username === undefined && password === undefined) return undefined;
-  if (username !== undefined) checkText(nameOption, username);
-  if (username === "") throw outOfRange(nameOption, username, `the user that ${passwordOption} belongs to`);
-  if (typeof password !== "string") {
-    throw new TypeError(`${passwordOption} must be a string, and is needed with ${nameOption}`);
-  }
-  // With a name, a server that has no password set takes any, as it should; without one it would complain.
-  return { name: username ?? "default", password };
-}
-
 function checkDurability(durability: unknown): Settings["wait"] {
   if (durability === undefined) return undefined;
   if (typeof durability !== "object" || durability === null) throw wrongType("durability", durability, "an object");
@@ -265,26 +229,4 @@ function checkDurability(durability: unknown): Settings["wait"] {
   }
   checkMs("durability.wait.timeoutMs", timeoutMs);
   return { replicas, timeoutMs: Math.ceil(timeoutMs) };
-}
-
-function checkTls(tls: RedisTls): SecureSettings {
-  if (typeof tls !== "object" || tls === null) throw wrongType("tls", tls, "an object");
-  checkOptions("tls", tls, tlsNames);
-  const pem = (name: "ca" | "cert" | "key"): Buffer | undefined => {
-    const given: unknown = tls[name];
-    if (given === undefined) return undefined;
-    if (typeof given !== "string" && !(given instanceof Uint8Array)) {
-      throw new TypeError(`tls.${name} must be PEM, as a string or a Buffer`);
-    }
-    return typeof given === "string" ? Buffer.from(given) : Buffer.from(given);
-  };
-  const [ca, cert, key] = [pem("ca"), pem("cert"), pem("key")];
-  if ((cert === undefined) !== (key === undefined)) throw new TypeError("tls.cert and tls.key must be given together");
-  if (tls.serverName !== undefined) checkText("tls.serverName", tls.serverName);
-  try {
-    createSecureContext({ ca, cert, key });
-  } catch (cause) {
-    throw new TypeError("tls must hold PEM certificates, and the key of its cert", { cause });
-  }
-  return { ca, cert, key, serverName: tls.serverName };
 }

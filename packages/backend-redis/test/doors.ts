@@ -1,15 +1,14 @@
 import { once } from "node:events";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { listenAnywhere } from "../../../test/harness/ports.ts";
+import type { Way } from "../../../test/harness/proxied-subject.ts";
 import type { RedisNode } from "../src/index.ts";
 
 /** One client's way to a Redis, or to each member of a cluster, so that this client alone can be locked out. */
-export interface Doors extends AsyncDisposable {
+export interface Doors extends Way {
   readonly nodes: readonly RedisNode[];
   /** How often the client began to speak after the server had, but for the reader of changes, for whom nobody waits. */
   readonly turns: number;
-  /** Resets every connection and lets nobody in any more. */
-  close(): Promise<void>;
 }
 
 /** Opens a door to each, given as `host:port`. Members name each other by their ports: on the way, by their doors'. */
@@ -46,15 +45,15 @@ class OpenDoors implements Doors {
     }
   }
 
-  async close(): Promise<void> {
+  async refuse(): Promise<void> {
     const open = this.#servers.filter((server) => server.listening);
     const closed = open.map((server) => once(server.close(), "close"));
     for (const socket of this.#sockets) socket.resetAndDestroy();
     await Promise.all(closed);
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
+  stop(): Promise<void> {
+    return this.refuse();
   }
 
   #join(client: Socket, member: Socket): void {

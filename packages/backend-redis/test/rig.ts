@@ -15,6 +15,8 @@ import { redisBinaries } from "../../../test/harness/servers.ts";
 import { startProxy, type TcpProxy } from "../../../test/harness/tcp-proxy.ts";
 import { type RedisOptions, redis } from "../src/index.ts";
 
+export { codeOf, timed } from "../../../test/harness/outcome.ts";
+
 /** The `redis-server` that these tests start, and break. */
 export function binary(): string {
   const [server] = redisBinaries();
@@ -156,19 +158,4 @@ export class Follower {
   #note(revision: Revision): void {
     if (revision > this.newest) this.newest = revision;
   }
-}
-
-/** The code of the error that a promise rejects with, or what it gave. */
-export async function codeOf(promise: Promise<unknown>): Promise<unknown> {
-  try {
-    return { resolved: await promise };
-  } catch (error) {
-    return (error as { code?: unknown }).code ?? error;
-  }
-}
-
-export async function timed<T>(promise: PromiseLike<T>): Promise<{ readonly value: T; readonly tookMs: number }> {
-  const start = performance.now();
-  const value = await promise;
-  return { value, tookMs: performance.now() - start };
 }

@@ -1,27 +1,20 @@
 import {
-  type Clock,
-  checkMs,
-  checkOptions,
+  type AdapterOptions,
+  type AdapterSettings,
+  checkAdapterOptions,
   checkText,
   outOfRange,
-  systemClock,
   wrongType,
 } from "@conclave/core/backend";
 
 /** How to reach a ZooKeeper ensemble. Nothing is encrypted on the way: the client underneath knows no TLS. */
-export interface ZooKeeperOptions {
+export interface ZooKeeperOptions extends AdapterOptions {
   /** `host:port` of each server, `[host]:port` for an IPv6 address. */
   readonly servers: readonly string[];
   /** The node under which everything is kept; "/conclave" when absent. Whoever shares it shares the store. */
   readonly root?: string | undefined;
   /** `user:password` for ZooKeeper's digest scheme: what is written is then that user's alone. */
   readonly auth?: string | undefined;
-  /** Deadline of a call that sets none, in milliseconds; 5,000 when absent. */
-  readonly callTimeoutMs?: number | undefined;
-  /** Deadline of `connect` when it sets none, in milliseconds; 5,000 when absent. */
-  readonly connectTimeoutMs?: number | undefined;
-  /** The time this client lives by; the system's when absent. */
-  readonly clock?: Clock | undefined;
 }
 
 /** Where a server listens. */
@@ -31,37 +24,22 @@ export interface Server {
 }
 
 /** Options that passed every check, with their defaults filled in. */
-export interface Settings {
+export interface Settings extends AdapterSettings {
   readonly servers: readonly Server[];
   readonly root: string;
   readonly auth: string | undefined;
-  readonly callTimeoutMs: number;
-  readonly connectTimeoutMs: number;
-  readonly clock: Clock;
 }
 
-const optionNames = [
-  "servers",
-  "root",
-  "auth",
-  "callTimeoutMs",
-  "connectTimeoutMs",
-  "clock",
-] satisfies (keyof ZooKeeperOptions)[];
+const optionNames = ["servers", "root", "auth"] satisfies (keyof ZooKeeperOptions)[];
 
 /** Checks what a caller gave to `zookeeper`; throws `TypeError` or `RangeError` naming the option. No secret is ever shown. */
 export function settingsFrom(options: ZooKeeperOptions): Settings {
-  if (typeof options !== "object" || options === null)
-    throw wrongType("the options of zookeeper", options, "an object");
-  checkOptions("zookeeper", options, optionNames);
-  const { root = "/conclave", auth, callTimeoutMs = 5_000, connectTimeoutMs = 5_000, clock = systemClock } = options;
+  const shared = checkAdapterOptions("zookeeper", options, optionNames);
+  const { root = "/conclave", auth } = options;
   const servers = checkServers(options.servers);
   checkRoot(root);
   checkAuth(auth);
-  checkMs("callTimeoutMs", callTimeoutMs);
-  checkMs("connectTimeoutMs", connectTimeoutMs);
-  if (typeof clock?.monotonicMs !== "function") throw wrongType("clock", clock, "a Clock");
-  return { servers, root, auth, callTimeoutMs, connectTimeoutMs, clock };
+  return { ...shared, servers, root, auth };
 }
 
 function checkServers(servers: unknown): readonly Server[] {

@@ -1,5 +1,5 @@
 import { type Costs, oneRoundTripEach, type Subject } from "@conclave/conformance";
-import type { Backend } from "@conclave/core/backend";
+import { proxied, type Way } from "../../../test/harness/proxied-subject.ts";
 import { startProxy, type TcpProxy } from "../../../test/harness/tcp-proxy.ts";
 import { zookeeper } from "../src/index.ts";
 
@@ -19,34 +19,37 @@ export const costs: Costs = {
   keepAlive: 2,
 };
 
-/** Servers on which each client has proxies of its own, one for each server, so that it alone can be cut off. */
-export async function makeSubject(opened: { readonly servers: readonly string[] } & AsyncDisposable): Promise<Subject> {
-  const proxies = new Map<Backend, readonly TcpProxy[]>();
-  const stop = (own: readonly TcpProxy[] = []) => Promise.all(own.map((proxy) => proxy.stop()));
-  return {
-    async connect() {
-      const own = await Promise.all(opened.servers.map((server) => startProxy(server)));
-      const backend = await zookeeper({ servers: own.map(({ port }) => `127.0.0.1:${port}`) }).connect();
-      const process: Backend = {
-        ...backend,
-        [Symbol.asyncDispose]() {
-          const closing = backend[Symbol.asyncDispose]();
-          // At once, since the suite starts more processes than there are ports.
-          closing.then(() => stop(own));
-          return closing;
-        },
-      };
-      proxies.set(process, own);
-      return process;
-    },
-    kill: async (backend) => {
-      for (const proxy of proxies.get(backend) ?? []) proxy.refuse();
-    },
-    roundTrips: (backend) => (proxies.get(backend) ?? []).reduce((turns, proxy) => turns + proxy.turns, 0),
+/** One client's ways to all servers. */
+class Ways implements Way {
+  readonly #proxies: readonly TcpProxy[];
+
+  constructor(proxies: readonly TcpProxy[]) {
+    this.#proxies = proxies;
+  }
+
+  get servers(): readonly string[] {
+    return this.#proxies.map(({ port }) => `127.0.0.1:${port}`);
+  }
+
+  get turns(): number {
+    return this.#proxies.reduce((sum, { turns }) => sum + turns, 0);
+  }
+
+  async refuse(): Promise<void> {
+    await Promise.all(this.#proxies.map((proxy) => proxy.refuse()));
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#proxies.map((proxy) => proxy.stop()));
+  }
+}
+
+/** One server, or an ensemble, as the suite tests it. */
+export function makeSubject(opened: { readonly servers: readonly string[] } & AsyncDisposable): Subject {
+  return proxied({
     timing: { ttlMs: 2_000, expiryLagMs: 750, watchDelayMs: 150 },
-    async [Symbol.asyncDispose]() {
-      for (const own of proxies.values()) await stop(own);
-      await opened[Symbol.asyncDispose]();
-    },
-  };
+    lay: async () => new Ways(await Promise.all(opened.servers.map((server) => startProxy(server)))),
+    connect: ({ servers }) => zookeeper({ servers }).connect(),
+    close: () => opened[Symbol.asyncDispose](),
+  });
 }

@@ -1,4 +1,14 @@
 /** What the author of a backend needs: the ports, the checks that stand before every adapter, and a few helpers. */
+export {
+  type AdapterOptions,
+  type AdapterSettings,
+  checkAdapterOptions,
+  checkTls,
+  checkUser,
+  type TlsOptions,
+  type TlsSettings,
+  type User,
+} from "./adapter-options.ts";
 export { checkMs, checkOptions, checkText, outOfRange, wrongType } from "./arguments.ts";
 export { backoffMs } from "./backoff.ts";
 export { byteLength, compareKeys, decode, encode, noBytes } from "./bytes.ts";
