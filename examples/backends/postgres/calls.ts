@@ -1,9 +1,9 @@
 import { Socket } from "node:net";
 import {
+  type AdapterSettings,
   abortable,
   backoffMs,
   type CallOptions,
-  type Clock,
   CoordinationError,
   type ErrorCode,
   linkSignals,
@@ -12,7 +12,7 @@ import {
 import pg from "pg";
 
 /** Options that passed every check, with their defaults filled in. */
-export type Settings = Readonly<{ url: string; schema: string; callTimeoutMs: number; clock: Clock }>;
+export type Settings = AdapterSettings & Readonly<{ url: string; schema: string }>;
 
 /** One client's connections, and the one place that knows what to make of each way to fail. */
 export class Calls {

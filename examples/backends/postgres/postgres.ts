@@ -1,18 +1,17 @@
 import {
+  type AdapterOptions,
   type Backend,
-  type Clock,
   type Connector,
   type ConnectorOptions,
   CoordinationError,
+  checkAdapterOptions,
   checked,
-  checkMs,
   checkOptions,
   type KV,
   type Leases,
   type Listing,
   outOfRange,
   portableLimits,
-  systemClock,
 } from "@conclave/core/backend";
 import { Calls, type Settings } from "./calls.ts";
 import { decodeCommit, type EncodedCommit, encodeTxn, writes } from "./codec.ts";
@@ -20,35 +19,31 @@ import { setUp } from "./schema.ts";
 import { watches } from "./watches.ts";
 
 /** How to reach the database. */
-export interface PostgresOptions {
+export interface PostgresOptions extends AdapterOptions {
   /** Such as `postgres://user:password@host:5432/database`, with whatever else `pg` takes there. */
   readonly url: string;
   /** The schema that holds everything, made where it is not there: lower-case letters, digits and `_`; `conclave` when absent. */
   readonly schema?: string | undefined;
-  /** Deadline of a call, and of `connect`, that sets none, in milliseconds; 5,000 when absent. */
-  readonly callTimeoutMs?: number | undefined;
-  /** The time this client lives by; the system's when absent. */
-  readonly clock?: Clock | undefined;
 }
 
 /** Stores in a database of PostgreSQL, 13 or later. Throws `TypeError` or `RangeError` on options that cannot be meant. */
 export function postgres(options: PostgresOptions): Connector {
-  checkOptions("postgres", options, ["url", "schema", "callTimeoutMs", "clock"]);
-  const { url, schema = "conclave", callTimeoutMs = 5_000, clock = systemClock } = options;
+  const shared = checkAdapterOptions("postgres", options, ["url", "schema"]);
+  const { url, schema = "conclave" } = options;
   // There may be a password in the URL, so it is not shown. Options there would replace ours.
   if (!URL.canParse(url) || !/^postgres(ql)?:(?!.*[?&]options=)/.test(url))
     throw new TypeError("url must be one like postgres://host, without options");
   if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) throw outOfRange("schema", schema, "a plain name in lower case");
-  checkMs("callTimeoutMs", callTimeoutMs);
-  return { connect: (connectOptions) => connect({ url, schema, callTimeoutMs, clock }, connectOptions) };
+  return { connect: (connectOptions) => connect({ ...shared, url, schema }, connectOptions) };
 }
 
 async function connect(settings: Settings, options: ConnectorOptions = {}): Promise<Backend> {
   checkOptions("connect", options, ["signal", "timeoutMs", "onWarning"]);
-  options.signal?.throwIfAborted();
+  const { signal, timeoutMs = settings.connectTimeoutMs } = options;
+  signal?.throwIfAborted();
   const calls = new Calls(settings);
   // It is harmless to repeat, and must be where another client was faster, so it counts as a read.
-  await calls.ask("read", setUp(settings.schema), [], options).catch((error: unknown) => {
+  await calls.ask("read", setUp(settings.schema), [], { signal, timeoutMs }).catch((error: unknown) => {
     calls.close();
     throw error;
   });
