@@ -4,7 +4,7 @@ import {
   type CallOptions,
   type Clock,
   CoordinationError,
-  linkSignals,
+  onAbort,
   sleep,
 } from "@conclave/core/backend";
 import type { Link, Reply, ScriptCall } from "./link.ts";
@@ -91,36 +91,44 @@ export class Connection {
     work: (link: Link) => Promise<T>,
   ): Promise<T> {
     const deadlineMs = this.#clock.monotonicMs() + timeoutMs;
-    const late = new AbortController();
+    const given = new AbortController();
+    let [isLate, isSent] = [false, false];
     using _timer = this.#clock.after(timeoutMs, () => {
-      late.abort(new Error(`no answer within ${Math.round(timeoutMs)} ms`));
+      isLate = true;
+      given.abort(new Error(`no answer within ${Math.round(timeoutMs)} ms`));
     });
-    using unsent = linkSignals(this.closed, signal, late.signal);
+    using _closed = onAbort(this.closed, () => given.abort(this.closed.reason));
     // Whoever aborts a write that was sent still needs to know how it ended.
-    using sentOnce = linkSignals(this.closed, call.effect === "read" ? signal : undefined, late.signal);
+    using _signal = onAbort(signal, () => {
+      if (!isSent || call.effect === "read") given.abort(signal?.reason);
+    });
+    this.closed.throwIfAborted();
+    signal?.throwIfAborted();
     let [maybeApplied, tries] = [false, 0];
     let failure: unknown;
     for (;;) {
       let link: Link | undefined;
       try {
         if (tries > redirectsAtOnce || (tries > 0 && movedTo(failure) === undefined && !(failure instanceof NotSent))) {
-          await sleep(this.#clock, backoffMs(this.#clock, tries, 250), unsent.signal);
+          await sleep(this.#clock, backoffMs(this.#clock, tries, 250), given.signal);
         }
-        const ready = await abortable(this.#ready(), unsent.signal);
+        const ready = this.#link?.isOpen ? this.#link : await abortable(this.#ready(), given.signal);
         const isTooLate = this.#clock.monotonicMs() > deadlineMs - shortestWriteMs;
         if (tries > 0 && call.effect === "write" && isTooLate) throw failureOf(failure, call, maybeApplied);
         link = ready;
-        return await abortable(work(link), sentOnce.signal);
+        isSent = true;
+        return await abortable(work(link), given.signal);
       } catch (error) {
         this.closed.throwIfAborted();
         const verdict = verdictOn(error);
         const untouched = link === undefined || verdict.untouched;
+        isSent = false;
         if (!untouched) maybeApplied = true;
         if (signal?.aborted && (untouched || call.effect === "read")) throw signal.reason;
         if (link !== undefined) this.heed(link, error);
         // A deadline that passed before anything was sent says less than what had prevented it.
-        if (failure === undefined || !untouched || !late.signal.aborted) failure = error;
-        const isOver = late.signal.aborted || signal?.aborted || verdict.code !== undefined;
+        if (failure === undefined || !untouched || !isLate) failure = error;
+        const isOver = isLate || signal?.aborted || verdict.code !== undefined;
         if (isOver || (maybeApplied && call.effect === "write")) throw failureOf(failure, call, maybeApplied);
         tries++;
       }
@@ -129,7 +137,6 @@ export class Connection {
 
   /** The link, once there is one; all who wait share one attempt to open it. */
   #ready(): Promise<Link> {
-    if (this.#link?.isOpen) return Promise.resolve(this.#link);
     if (this.#opening === undefined) {
       this.#opening = this.#open().finally(() => {
         this.#opening = undefined;

@@ -124,13 +124,19 @@ export class Link {
     if (refusal !== undefined) return Promise.reject(refusal);
     const answer = this.#redis.callBuffer(command, args.map(asWritten)) as Promise<Reply>;
     this.#asked(quietMs);
-    return abortable(answer, this.ended)
-      .catch((error: unknown) => {
-        if (error !== this.ended.reason) throw withoutArguments(error);
-        // Whatever ended the connection says nothing of what was under way, even where it is a reply, to something else.
-        throw new Error(`the connection was lost: ${this.ended.reason.message}`, { cause: error });
-      })
-      .finally(() => this.#answered());
+    return this.#answerOf(abortable(answer, this.ended));
+  }
+
+  async #answerOf(answer: Promise<Reply>): Promise<Reply> {
+    try {
+      return await answer;
+    } catch (error) {
+      if (error !== this.ended.reason) throw withoutArguments(error);
+      // Whatever ended the connection says nothing of what was under way, even where it is a reply, to something else.
+      throw new Error(`the connection was lost: ${this.ended.reason.message}`, { cause: error });
+    } finally {
+      this.#answered();
+    }
   }
 
   /** One run of a script, sent whole where the server does not know it yet. */

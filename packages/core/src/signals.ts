@@ -1,38 +1,73 @@
 import type { Clock } from "./ports/clock.ts";
 
-const waiting = new WeakMap<AbortSignal, Set<() => void>>();
-
 const nothing: Disposable = { [Symbol.dispose]: () => {} };
+
+/** Whoever waits for one signal to abort. However many they are, it gets one listener. */
+class Waiting {
+  static readonly #all = new WeakMap<AbortSignal, Waiting>();
+  readonly #signal: AbortSignal;
+  readonly #waiters = new Set<Waiter>();
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+  }
+
+  static on(signal: AbortSignal): Waiting {
+    let waiting = Waiting.#all.get(signal);
+    if (waiting === undefined) {
+      waiting = new Waiting(signal);
+      Waiting.#all.set(signal, waiting);
+      signal.addEventListener("abort", callBackAll);
+    }
+    return waiting;
+  }
+
+  static callBack(signal: AbortSignal): void {
+    const waiting = Waiting.#all.get(signal);
+    if (waiting === undefined) return;
+    for (const { callback } of waiting.#waiters) callback();
+    waiting.#end();
+  }
+
+  add(waiter: Waiter): void {
+    this.#waiters.add(waiter);
+  }
+
+  remove(waiter: Waiter): void {
+    if (this.#waiters.delete(waiter) && this.#waiters.size === 0) this.#end();
+  }
+
+  #end(): void {
+    this.#signal.removeEventListener("abort", callBackAll);
+    Waiting.#all.delete(this.#signal);
+  }
+}
+
+class Waiter implements Disposable {
+  readonly callback: () => void;
+  readonly #among: Waiting;
+
+  constructor(callback: () => void, among: Waiting) {
+    this.callback = callback;
+    this.#among = among;
+    among.add(this);
+  }
+
+  [Symbol.dispose](): void {
+    this.#among.remove(this);
+  }
+}
+
+function callBackAll(event: Event): void {
+  Waiting.callBack(event.target as AbortSignal);
+}
 
 /**
  * Calls back if the signal aborts from now on, unless disposed first. However many wait for a signal, it gets one
  * listener: from eleven on, Node would print that they look like a leak.
  */
 export function onAbort(signal: AbortSignal | undefined, callback: () => void): Disposable {
-  if (signal === undefined) return nothing;
-  let callbacks = waiting.get(signal);
-  if (callbacks === undefined) {
-    callbacks = new Set();
-    waiting.set(signal, callbacks);
-    signal.addEventListener("abort", callBackAll);
-  }
-  const own = () => callback();
-  callbacks.add(own);
-  return {
-    [Symbol.dispose]: () => {
-      if (!callbacks.delete(own) || callbacks.size > 0) return;
-      signal.removeEventListener("abort", callBackAll);
-      waiting.delete(signal);
-    },
-  };
-}
-
-function callBackAll(event: Event): void {
-  const signal = event.target as AbortSignal;
-  const callbacks = waiting.get(signal) ?? [];
-  for (const callback of callbacks) callback();
-  signal.removeEventListener("abort", callBackAll);
-  waiting.delete(signal);
+  return signal === undefined ? nothing : new Waiter(callback, Waiting.on(signal));
 }
 
 /**
@@ -43,7 +78,6 @@ export function linkSignals(
   ...sources: readonly (AbortSignal | undefined)[]
 ): { readonly signal: AbortSignal } & Disposable {
   const controller = new AbortController();
-  const live = sources.filter((source) => source !== undefined);
   const links: Disposable[] = [];
   const dispose = () => {
     for (const link of links.splice(0)) link[Symbol.dispose]();
@@ -52,9 +86,9 @@ export function linkSignals(
     dispose();
     controller.abort(source.reason);
   };
-  const aborted = live.find((source) => source.aborted);
+  const aborted = sources.find((source) => source?.aborted);
   if (aborted) abort(aborted);
-  else for (const source of live) links.push(onAbort(source, () => abort(source)));
+  else for (const source of sources) if (source) links.push(onAbort(source, () => abort(source)));
   return { signal: controller.signal, [Symbol.dispose]: dispose };
 }
 
@@ -63,8 +97,17 @@ export function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefine
   if (signal === undefined) return promise;
   return new Promise<T>((resolve, reject) => {
     if (signal.aborted) reject(signal.reason);
-    const link = signal.aborted ? undefined : onAbort(signal, () => reject(signal.reason));
-    promise.then(resolve, reject).finally(() => link?.[Symbol.dispose]());
+    const link = signal.aborted ? nothing : onAbort(signal, () => reject(signal.reason));
+    promise.then(
+      (value) => {
+        link[Symbol.dispose]();
+        resolve(value);
+      },
+      (error) => {
+        link[Symbol.dispose]();
+        reject(error);
+      },
+    );
   });
 }
 
