@@ -1,11 +1,12 @@
-import type { Revision, Selection } from "@conclave/core/backend";
+import type { Revision, Selection, WatchRange } from "@conclave/core/backend";
 import type { Selected, View } from "./view.ts";
 
 /** Somebody who is shown changes, next to what reads show. */
 export interface Onlooker {
-  /** Told that keys were read to be there at a revision. Whether all it was shown so far agrees with that. */
+  readonly range: WatchRange;
+  /** Told that keys in its range were read to be there at a revision. Whether all it was shown so far agrees with that. */
   sees(keys: readonly string[], revision: Revision): boolean;
-  /** Told that keys were written at a revision; it may have been shown later ones already. */
+  /** Told that keys in its range were written at a revision; it may have been shown later ones already. */
   wrote(keys: readonly string[], revision: Revision): void;
 }
 
@@ -15,26 +16,46 @@ export interface Onlooker {
  * it is gone.
  */
 export class Sightings {
-  readonly #onlookers = new Set<Onlooker>();
+  /** Those who look at one key, of whom there may be thousands. */
+  readonly #ofKeys = new Map<string, Set<Onlooker>>();
+  readonly #ofPrefixes = new Set<Onlooker>();
 
   add(onlooker: Onlooker): void {
-    this.#onlookers.add(onlooker);
+    const { range } = onlooker;
+    if ("prefix" in range) this.#ofPrefixes.add(onlooker);
+    else this.#ofKeys.set(range.key, (this.#ofKeys.get(range.key) ?? new Set()).add(onlooker));
   }
 
   remove(onlooker: Onlooker): void {
-    this.#onlookers.delete(onlooker);
+    const { range } = onlooker;
+    if ("prefix" in range) this.#ofPrefixes.delete(onlooker);
+    else {
+      const together = this.#ofKeys.get(range.key);
+      together?.delete(onlooker);
+      if (together?.size === 0) this.#ofKeys.delete(range.key);
+    }
   }
 
   /** Whether it may be shown: not when a watch has shown already that it is gone. */
   see(keys: readonly string[], revision: Revision): boolean {
     let agree = true;
-    for (const onlooker of this.#onlookers) agree = onlooker.sees(keys, revision) && agree;
+    for (const [onlooker, own] of this.#concerned(keys)) agree = onlooker.sees(own, revision) && agree;
     return agree;
   }
 
   /** What was written is as good as shown to who wrote it, and not to be taken back. */
   wrote(keys: readonly string[], revision: Revision): void {
-    for (const onlooker of this.#onlookers) onlooker.wrote(keys, revision);
+    for (const [onlooker, own] of this.#concerned(keys)) onlooker.wrote(own, revision);
+  }
+
+  /** Whom these keys concern, and which of them. */
+  *#concerned(keys: readonly string[]): Iterable<readonly [Onlooker, readonly string[]]> {
+    for (const key of keys) for (const onlooker of this.#ofKeys.get(key) ?? []) yield [onlooker, [key]];
+    for (const onlooker of this.#ofPrefixes) {
+      const { prefix } = onlooker.range as { readonly prefix: string };
+      const own = keys.filter((key) => key.startsWith(prefix));
+      if (own.length > 0) yield [onlooker, own];
+    }
   }
 }
 

@@ -39,12 +39,12 @@ const mostPending = 8;
  */
 export class Subscription implements Onlooker {
   readonly feed: WatchFeed;
+  readonly range: WatchRange;
   readonly #mirror: Mirror;
   readonly #clock: Clock;
   readonly #callTimeoutMs: number;
   readonly #onGone: (key: string) => void;
   readonly #ended = new AbortController();
-  readonly #range: WatchRange;
   #shown: ReadonlyMap<string, Entry> = new Map();
   /** The revision of that. */
   #revision: Revision = 0n;
@@ -54,7 +54,7 @@ export class Subscription implements Onlooker {
   #isBusy = true;
 
   constructor(range: WatchRange, { link, layout, clock, callTimeoutMs, onGone, onEnd }: SubscriptionOptions) {
-    this.#range = range;
+    this.range = range;
     this.#clock = clock;
     this.#callTimeoutMs = callTimeoutMs;
     this.#onGone = onGone;
@@ -90,11 +90,7 @@ export class Subscription implements Onlooker {
   }
 
   #unknown(keys: readonly string[]): readonly string[] {
-    return keys.filter((key) => !this.#shown.has(key) && this.#covers(key));
-  }
-
-  #covers(key: string): boolean {
-    return "key" in this.#range ? key === this.#range.key : key.startsWith(this.#range.prefix);
+    return keys.filter((key) => !this.#shown.has(key));
   }
 
   #wake(): void {
