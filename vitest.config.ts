@@ -14,8 +14,8 @@ export default defineConfig({
   },
   test: {
     include: ["packages/*/test/**/*.test.ts", "test/**/*.test.ts"],
-    // Much of the time goes by waiting for leases to end, but the servers that are tested want the cores too.
-    maxWorkers: Math.max(3, availableParallelism()),
+    // No more than there are cores: the servers that are tested want them too, and what they promise is a matter of time.
+    maxWorkers: Math.max(2, availableParallelism()),
     sequence: { sequencer: LongestFirst },
     globalSetup: "test/harness/global-setup.ts",
     testTimeout: 15_000,
