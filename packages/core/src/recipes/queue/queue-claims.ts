@@ -54,13 +54,9 @@ export class Claims {
     using linked = linkSignals(signal, closed);
     using _ = await this.#index.open(linked.signal);
     for (let failures = 0; ; ) {
-      const before = this.#index.changes;
       try {
-        // Opened anew, should it have failed meanwhile.
-        using _ = await this.#index.open(linked.signal);
-        const jobs = await this.#try(atMost, linked.signal, () => this.#index.due(atMost + this.#spread));
+        const jobs = await this.#next(atMost, linked.signal);
         if (jobs.length > 0) return jobs;
-        await this.#index.changed(before, linked.signal);
         failures = 0;
       } catch (error) {
         linked.signal.throwIfAborted();
@@ -69,6 +65,16 @@ export class Claims {
         await sleep(backend.clock, backoffMs(backend.clock, failures), linked.signal);
       }
     }
+  }
+
+  /** Takes up to so many that are due; with none, waits for news, and gives none. */
+  async #next(atMost: number, signal: AbortSignal): Promise<readonly Job[]> {
+    const before = this.#index.changes;
+    // Opened anew, should it have failed meanwhile.
+    using _ = await this.#index.open(signal);
+    const jobs = await this.#try(atMost, signal, () => this.#index.due(atMost + this.#spread));
+    if (jobs.length === 0) await this.#index.changed(before, signal);
+    return jobs;
   }
 
   /** Takes a job if one is due; asks the store before it says that there is none. */
